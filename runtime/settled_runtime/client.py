@@ -36,10 +36,12 @@ from settled.durable import (
     ClosedOnExit,
     DeadLetter,
     Event,
+    Index,
     Message,
     Record,
     Start,
     Stored,
+    Traits,
     export_tree,
     import_tree,
     record_from_json,
@@ -329,11 +331,11 @@ class Client(ClosedOnExit, Generic[C]):
         without waiting for a worker. Safe to repeat.
 
         Raises:
-            RecordError: there is no such instance, or this machine cannot read it.
+            RecordError: there is no such instance and there are no dead letters, or this machine cannot read it.
             ConflictError: a worker committed in the meantime; nothing was changed. Call again.
             OutcomeUnknownError: the redrive may have been committed. Call again.
         """
-        commands = redrive(self._machine, self._key(instance), uuid.uuid4().hex)
+        commands = redrive(self._machine, self._key(instance), uuid.uuid4().hex, Traits.of(self._backend))
         return BackendCommands(self._backend, Observers(())).run(commands)
 
     def import_snapshot(self, instance: str, text: str) -> None:
@@ -366,7 +368,7 @@ class Client(ClosedOnExit, Generic[C]):
         found = retried(self._backend.store.load, key)
         # `now` may be behind the true time by `resolution`. Delays count from the later one, so that none is early.
         now = self._backend.now() + self._backend.resolution.total_seconds()
-        write = import_tree(self._machine, key, tree, found, secrets.token_hex(8), now)
+        write = import_tree(self._machine, key, tree, found, secrets.token_hex(8), now, Traits.of(self._backend))
         retried(self._backend.finish, write)
 
     def export_snapshot(self, instance: str) -> str:
@@ -378,7 +380,7 @@ class Client(ClosedOnExit, Generic[C]):
         return to_xstate_json(self._machine, export_tree(self._machine, self._key(instance), self._load))
 
     def delete(self, instance: str) -> bool:
-        """Delete `instance` and its dead letters, and return whether it existed.
+        """Delete `instance` and its dead letters, and return whether there was either.
 
         Events that are still in the queue become dead letters of the deleted instance. Its child instances are not
         deleted.
@@ -390,12 +392,14 @@ class Client(ClosedOnExit, Generic[C]):
         """
         key = self._key(instance)
         stored = retried(self._backend.store.load, key)
-        if stored is None or stored.is_deleted:
+        # Dead letters may have outlived a record that was removed by hand. They are deleted all the same.
+        if stored.is_deleted if stored else not self.dead_letters(instance):
             return False
+        now, expected = self._backend.now(), stored.version if stored else 0
+        found = stored or Stored(Traits.of(self._backend).first_version(now) - 1, "", Index("absent"))
         # A tombstone takes the record's place and continues its versions: if the key were removed, a worker with the
         # old record in its cache could commit over the next instance of this name.
-        tombstone = record_to_tombstone(key, stored, self._backend.now())
-        retried(self._backend.store.delete, key, tombstone, stored.version)
+        retried(self._backend.store.delete, key, record_to_tombstone(key, found, now), expected)
         return True
 
     def list(self, *, status: str | None = None, after: str | None = None, limit: int = 100) -> Iterable[Instance[C]]:

@@ -34,6 +34,7 @@ from settled.durable import (
     Write,
 )
 from settled.durable.encoded import ENCODED_PREFIX
+from settled.durable.malformed import is_malformed
 from settled_runtime.codec import Codec
 
 _NOT_ENCODED = f"{ENCODED_PREFIX}:"
@@ -95,6 +96,8 @@ class _TextCodec:
         return [_with_body(message, body) for body in bodies]
 
     def decoded_message(self, message: Message) -> Message:
+        if is_malformed(message):
+            return message
         return _with_body(message, self.decode_if_possible(message.body, _place("message", message.key, message.id)))
 
     def encoded_timer(self, timer: Timer) -> Timer:

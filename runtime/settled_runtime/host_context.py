@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 from attrs import evolve, field, frozen
 
 from settled import DefinitionError, DefinitionProblem, Key, Machine, Policy, RecordError, SettledError
-from settled.durable import Backend, Capability, Traits
+from settled.durable import Backend, Traits
 from settled.durable.commands import ReleaseReason
 from settled.durable.release_delays import release_delay
 from settled_runtime.backend_commands import BackendCommands
@@ -75,7 +75,7 @@ class HostContext:
             gate=TurnGate(),
             actor_threads=DaemonThreads(),
             policy=evolve(policy or Policy(), lease=backend.lease),
-            traits=traits_of(backend),
+            traits=Traits.of(backend),
             observe=observe,
             clock=backend.now,
         )
@@ -101,17 +101,6 @@ class HostContext:
             return  # The leases run out, and the queue delivers the messages again.
         if held.deliveries:
             self.observe(Released(held.deliveries[0].message.key, delay, reason))
-
-
-def traits_of(backend: Backend) -> Traits:
-    """Return the properties of `backend` that turns may rely on."""
-    declared = backend.capabilities
-    return Traits(
-        Capability.ATOMIC_FINISH in declared,
-        Capability.FENCED_FINISH in declared,
-        backend.resolution.total_seconds(),
-        backend.largest_message,
-    )
 
 
 def machines_by_id(machines: Iterable[Machine[Any]]) -> Mapping[str, Machine[Any]]:

@@ -16,7 +16,7 @@ from itertools import groupby
 from attrs import field, frozen
 
 from settled import CodecError, ConflictError, Key, RecordError, TooLargeError, UnsupportedError
-from settled.durable import Backend, DeadLetter, Delivery, Message, Recovered, recover
+from settled.durable import Backend, DeadLetter, Delivery, Message, Recovered, Traits, recover
 from settled.durable.encoded import ENCODED_PREFIX
 from settled_runtime.backend_commands import BackendCommands, retried
 from settled_runtime.coded_backend import decoded, without_codec
@@ -142,7 +142,7 @@ def _commit(key: Key, letters: Sequence[DeadLetter], backend: Backend) -> Recove
     commands, end, pause = BackendCommands(backend, Observers(())), time.monotonic() + PATIENCE, FIRST_PAUSE
     while True:
         try:
-            return commands.run(recover(key, letters, uuid.uuid4().hex))
+            return commands.run(recover(key, letters, uuid.uuid4().hex, Traits.of(backend)))
         except ConflictError:
             if time.monotonic() > end:
                 raise

@@ -45,7 +45,8 @@ ONE_ATTEMPT = Config(
 CAPABILITIES = frozenset({Capability.POSITIONS, Capability.UNORDERED_SCAN})
 """SQS numbers its messages, and DynamoDB lists its items by the hashes of their keys.
 
-SQS shares no transaction with DynamoDB, so no finish is atomic or fenced.
+SQS shares no transaction with DynamoDB, so no finish is atomic or fenced. With `AwsUrl.keep_finished` there is
+`Capability.EXPIRY`, too.
 """
 
 
@@ -157,7 +158,7 @@ def assemble(
         queue=queue,
         timers=EventBridgeTimers(scheduler, target, delays, queue.send, now, resolution),
         lease=url.lease,
-        capabilities=CAPABILITIES,
+        capabilities=CAPABILITIES if url.keep_finished is None else CAPABILITIES | {Capability.EXPIRY},
         closing=closing,
         clock=now,
         resolution=resolution,

@@ -21,6 +21,7 @@ from settled.errors import EventError, SettledError
 from settled_aws.client_protocols import SqsClient
 from settled_aws.envelope import from_text, to_text
 from settled_aws.errors import translated
+from settled_aws.set_aside import set_aside
 
 MAX_DELAY_SECONDS = 15 * 60
 """SQS' limit on DelaySeconds."""
@@ -63,21 +64,25 @@ class DelayQueue:
                 VisibilityTimeout=FORWARD_VISIBILITY_TIMEOUT,
                 MessageSystemAttributeNames=[_RECEIVES],
             )
-        received = [(each, _message(each)) for each in response.get("Messages", ())]
-        due = [(each, message) for each, message in received if message is not None]
-        if not due:
+        received = response.get("Messages", ())
+        messages = [_message(each) for each in received]
+        done = [each for each, message in zip(received, messages, strict=True) if message or self._set_aside(each)]
+        if not done:
             return
         self._last_poll = -math.inf  # there may be more: poll again at the next call
         # Send before deleting: a crash in between repeats a message, the reverse order would lose it.
         try:
-            send([message for _, message in due])
+            send([message for message in messages if message is not None])
         except SettledError as error:
-            self._release([each for each, _ in due], error)
+            self._release([each for each, message in zip(received, messages, strict=True) if message], error)
             raise
-        entries = [{"Id": str(number), "ReceiptHandle": each["ReceiptHandle"]} for number, (each, _) in enumerate(due)]
+        entries = [{"Id": str(number), "ReceiptHandle": each["ReceiptHandle"]} for number, each in enumerate(done)]
         # Repeatable: what is not deleted is forwarded again, and its id is known by then.
         with translated(f"deleting from {self._url}", repeatable=True):
             self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
+
+    def _set_aside(self, received: Any) -> bool:
+        return set_aside(self._client, self._url, received["Body"], received["MessageId"])
 
     def _release(self, received: Sequence[Any], error: SettledError) -> None:
         delays = [release_delay(ReleaseReason.ERROR, int(each["Attributes"][_RECEIVES]), error) for each in received]
@@ -98,7 +103,7 @@ class DelayQueue:
 
 
 def _message(received: Any) -> Message | None:
-    """Decode a received message; None if it is not settled's. Those stay for the queue's own dead-letter queue."""
+    """Decode a received message; None if it is not settled's."""
     try:
         return from_text(received["Body"])
     except EventError:

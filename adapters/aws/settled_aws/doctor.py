@@ -17,7 +17,12 @@ from settled import BackendRefusedError
 from settled.durable.release_delays import outage_of, receives_within
 from settled_aws.connect import ONE_ATTEMPT, Addresses, botocore_session, find_addresses, queue_url_prefix
 from settled_aws.errors import code_of, translated
-from settled_aws.iam_permissions import missing_permissions, schedule_role_permissions, worker_permissions
+from settled_aws.iam_permissions import (
+    missing_permissions,
+    schedule_role_permissions,
+    set_aside_permissions,
+    worker_permissions,
+)
 from settled_aws.url import AwsUrl, parse_url
 from settled_runtime.doctor import BackendProblem, Probe, in_words
 
@@ -102,7 +107,7 @@ def check_queue(url: AwsUrl, name: str, queue: Description) -> Iterator[BackendP
 def _check_redrive_policy(name: str, retention: int, redrive: Description) -> Iterator[BackendProblem]:
     remedy = f"Give it a FIFO dead-letter queue with a maxReceiveCount of {RECEIVE_COUNT}."
     if not redrive:
-        consequence = "a message that is not settled's blocks its group until its retention period ends"
+        consequence = "a message that is not settled's and names no instance blocks its group for its retention period"
         yield BackendProblem(f"{name} has no dead-letter queue", consequence, remedy)
         return
     allowed, needed = int(redrive["maxReceiveCount"]), receives_within(retention)
@@ -264,11 +269,15 @@ def _probe_mappings(account: Account) -> Iterator[BackendProblem]:
 
 def _probe_function_permissions(account: Account) -> Iterator[BackendProblem]:
     functions = account.client("lambda")
-    mappings = [each for queue in account.addresses.all_queue_arns for each in account.mappings(queue)]
+    addresses = account.addresses
+    mappings = [each for queue in addresses.all_queue_arns for each in account.mappings(queue)]
+    queues = [account.queue(each) for each in (addresses.queue, *addresses.queues.values(), addresses.delays)]
     for mapping in mappings:
         role = functions.get_function_configuration(FunctionName=mapping["FunctionArn"])["Role"]
         permissions = worker_permissions(account.url, account.addresses)
         yield from missing_permissions(account.client("iam"), role, permissions, "turns that need it fail each time")
+        consequence = "a message that is not settled's and names no instance blocks its group"
+        yield from missing_permissions(account.client("iam"), role, set_aside_permissions(queues), consequence)
 
 
 def _probe_role(account: Account) -> Iterator[BackendProblem]:

@@ -1,7 +1,8 @@
 """Encode records and dead letters as DynamoDB items, decode them, and compute their size.
 
 All items of a key share a partition key. The sort key is ``record`` for the record; for a dead letter it holds the
-version that added it and its number within that version. Versions only grow, so sort order is dead letter order.
+version that added it and its number within that version. Versions only grow, from one instance under the key to the
+next, too, so sort order is dead letter order.
 """
 
 from __future__ import annotations

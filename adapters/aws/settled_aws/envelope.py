@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import Any, cast
 
 from settled.data import parse
 from settled.durable.headers import NO_HEADERS, check_headers
+from settled.durable.malformed import malformed_message
 from settled.durable.messages import Message
 from settled.errors import EventError
 from settled.key import Key
+from settled_aws.names import group_id, key_of_group
 
 _UNSENDABLE = re.compile("[\ud800-\udfff\ufffe\uffff\x7f]")
 """Characters to escape here; `json` itself escapes those below the space."""
@@ -46,6 +49,21 @@ def from_text(text: str) -> Message:
         return Message(Key.parse(key), id, body, headers)
     except (ValueError, KeyError, TypeError) as error:
         raise EventError(f"not a message of settled: {text[:80]!r} ({error})") from error
+
+
+def decode_received(text: str, group: str, id: str) -> Message | None:
+    """Decode the text of the SQS message `id` in the message group `group`.
+
+    One that is not settled's, or is for another key, is returned as the malformed message of the key that the group
+    names. Return None if the group names none.
+    """
+    with suppress(EventError):
+        message = from_text(text)
+        # In another group than its key's, it would run concurrently with the key's own messages.
+        if group == group_id(message.key):
+            return message
+    key = key_of_group(group)
+    return None if key is None else malformed_message(key, f"sqs/{id}", text)
 
 
 def size(text: str) -> int:

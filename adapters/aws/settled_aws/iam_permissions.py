@@ -6,7 +6,8 @@ service control policies, but it finds a permission that a policy lacks before t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from settled_aws.connect import Addresses
@@ -18,8 +19,13 @@ Permissions = Mapping[str, tuple[str, ...]]
 
 _TABLE = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:Query")
 _SCHEDULES = ("scheduler:CreateSchedule", "scheduler:UpdateSchedule", "scheduler:DeleteSchedule")
-_DELAYS = ("sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
-_QUEUE = (*_DELAYS, "sqs:GetQueueAttributes")
+_QUEUE = (
+    "sqs:SendMessage",
+    "sqs:ReceiveMessage",
+    "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibility",
+    "sqs:GetQueueAttributes",
+)
 
 _PASSED_TO_SCHEDULER = {
     "ContextKeyName": "iam:PassedToService",
@@ -33,10 +39,17 @@ def worker_permissions(url: AwsUrl, addresses: Addresses) -> Permissions:
     return {
         _arn(addresses, "dynamodb", f"table/{url.table}"): _TABLE,
         **dict.fromkeys(addresses.all_queue_arns, _QUEUE),
-        _arn(addresses, "sqs", url.delays): _DELAYS,
+        _arn(addresses, "sqs", url.delays): _QUEUE,
         _arn(addresses, "scheduler", f"schedule/{url.schedules}/any"): _SCHEDULES,
         addresses.role_arn: ("iam:PassRole",),
     }
+
+
+def set_aside_permissions(queues: Iterable[Mapping[str, str]]) -> Permissions:
+    """Return the permissions to set aside what no instance can take, from queues with these attributes."""
+    policies = [json.loads(queue.get("RedrivePolicy", "{}")) for queue in queues]
+    targets = [policy["deadLetterTargetArn"] for policy in policies if "deadLetterTargetArn" in policy]
+    return dict.fromkeys(targets, ("sqs:SendMessage",))
 
 
 def schedule_role_permissions(addresses: Addresses) -> Permissions:

@@ -2,8 +2,10 @@
 
 Lambda deletes the messages of an event unless the response lists them in ``batchItemFailures``; those become visible
 again. A message group whose turn is not done is reported whole, because in a FIFO group no message may overtake one
-that failed; of a group that is done, only what follows a message that is not settled's. Groups run in parallel and do
-not affect each other.
+that failed. Groups run in parallel and do not affect each other.
+
+A message that is not settled's becomes a dead letter of the instance whose group it is in. If the group names none, the
+message is moved to the dead-letter queue of its queue; if that fails, it is reported with what follows in its group.
 
 The host acknowledges and releases messages itself, as in a worker. So a finished group is free at once, even if the
 invocation fails later, and a message that must wait is invisible for exactly that long. By the time of the response,
@@ -29,9 +31,8 @@ from settled import EventError, SettledError, TurnEnd
 from settled.durable import Backend, Delivery, Message, Position, Queue
 from settled.durations import in_seconds
 from settled_aws.clock import AwsClock
-from settled_aws.envelope import from_text
+from settled_aws.envelope import decode_received, from_text
 from settled_aws.machine_queues import MachineQueues
-from settled_aws.names import group_id
 from settled_aws.queue import SEQUENCE_NUMBER, SqsFifoQueue
 from settled_runtime import CompositeBackend, Host, StopSignal
 from settled_runtime.backend_commands import retried
@@ -60,7 +61,7 @@ class Context(Protocol):
 
 
 Groups: TypeAlias = Sequence[Sequence[Delivery]]
-"""The deliveries of each group; empty if the first message of the group is not settled's."""
+"""The deliveries of each group; empty if its first message is not settled's and could not be set aside."""
 
 GroupsDone: TypeAlias = Sequence[bool]
 """For each group, whether all of its deliveries were acknowledged."""
@@ -117,10 +118,14 @@ def _deadline(seconds: float) -> Generator[Deadline]:
 
 @frozen
 class _Record:
-    """A record of an event. `group` is empty for the delay queue; `message` is None if it is not settled's."""
+    """A record of an event.
+
+    `group` is empty for the delay queue. `message` is None if `text` is not settled's and names no instance.
+    """
 
     id: str
     group: str
+    text: str
     message: Message | None
     receipt: str
     queue: str
@@ -131,16 +136,15 @@ class _Record:
         queue, attributes = str(record.get("eventSourceARN")), record.get("attributes", {})
         group = str(attributes.get("MessageGroupId", "")) if queue.endswith(".fifo") else ""
         message, receipt = _message(record, group), str(record.get("receiptHandle"))
-        return cls(str(record["messageId"]), group, message, receipt, queue, attributes)
+        return cls(str(record["messageId"]), group, record["body"], message, receipt, queue, attributes)
 
 
 def _message(record: Event, group: str) -> Message | None:
-    try:
-        message, _ = from_text(record["body"]), int(record["attributes"]["ApproximateReceiveCount"])
-    except (EventError, KeyError, TypeError, ValueError):
-        return None
-    # A message in another group than its key's would run concurrently with the key's own.
-    return message if group in ("", group_id(message.key)) else None
+    if group:
+        return decode_received(record["body"], group, record["messageId"])
+    with suppress(EventError):
+        return from_text(record["body"])
+    return None
 
 
 @frozen
@@ -155,6 +159,7 @@ class _LambdaHandler:
         with _deadline(context.get_remaining_time_in_millis() / 1000 - self.reserve) as deadline:
             begin_invocation(self.backend)
             records = [_Record.of(record) for record in event["Records"]]
+            records = [record for record in records if record.message or not self._set_aside(record)]
             elsewhere = {record.group for record in records if self._is_elsewhere(record)}
             failed = self._forward([each for each in records if not each.group or each.group in elsewhere])
             groups = _by_group([each for each in records if each.group not in elsewhere])
@@ -182,6 +187,13 @@ class _LambdaHandler:
             return [record.id for record in records]
         return [record.id for record in records if record.message is None]
 
+    def _set_aside(self, record: _Record) -> bool:
+        """Send `record`, which names no instance, to the dead-letter queue of its queue. Return whether it is there."""
+        queue = self._queue
+        if not isinstance(queue, SqsFifoQueue | MachineQueues):
+            return False
+        return queue.set_aside(record.text, record.id, record.group, record.queue.rpartition(":")[2])
+
     def _is_elsewhere(self, record: _Record) -> bool:
         """Return whether `record` is in another FIFO queue than that of its machine."""
         queue = self._queue
@@ -190,7 +202,7 @@ class _LambdaHandler:
         return queue.of(record.message.key.machine).url.rpartition("/")[2] != record.queue.rpartition(":")[2]
 
     def _deliveries(self, group: Sequence[_Record]) -> Sequence[Delivery]:
-        """Return the deliveries of `group` before its first record that is not settled's."""
+        """Return the deliveries of `group` before its first record that could not be set aside."""
         deliveries: list[Delivery] = []
         for record in group:
             if record.message is None:

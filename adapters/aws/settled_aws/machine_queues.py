@@ -116,6 +116,10 @@ class MachineQueues:
     def withdraw(self, deliveries: Sequence[Delivery]) -> None:
         self._default.withdraw(deliveries)
 
+    def set_aside(self, text: str, id: str, group: str, queue: str | None = None) -> bool:
+        """Do as `SqsFifoQueue.set_aside` does."""
+        return self._default.set_aside(text, id, group, queue)
+
     def _queues_of(self, machines: Collection[str] | None) -> Sequence[SqsFifoQueue]:
         if machines is None:
             queues = dict.fromkeys([self._default, *self._by_machine.values()])

@@ -28,6 +28,15 @@ def group_id(key: Key) -> str:
     return name if len(name) <= MAX_GROUP_ID_LENGTH and _GROUP_ID_CHARACTERS.issuperset(name) else _hash(name)
 
 
+def key_of_group(group: str) -> Key | None:
+    """Return the key whose `group_id` is `group`; None if that is a hash, or the group of no key."""
+    try:
+        key = Key.parse(group)
+    except ValueError:
+        return None
+    return key if key.machine and key.instance and group_id(key) == group else None
+
+
 def partition_key(key: Key) -> str:
     """Return the partition key shared by all items of `key`."""
     name = str(key)

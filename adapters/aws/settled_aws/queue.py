@@ -27,7 +27,6 @@ from settled.durable.ports import Backlog, Delivery, Position
 from settled.durations import in_seconds
 from settled.errors import (
     ConflictError,
-    EventError,
     OutcomeUnknownError,
     SettledError,
     TooLargeError,
@@ -36,9 +35,10 @@ from settled.errors import (
 )
 from settled_aws.client_protocols import BotoResponse, SqsClient
 from settled_aws.delay_queue import DelayQueue
-from settled_aws.envelope import from_text, size, to_text
+from settled_aws.envelope import decode_received, size, to_text
 from settled_aws.errors import error_for_code, translated
 from settled_aws.names import deduplication_id, epoch, group_id
+from settled_aws.set_aside import set_aside
 
 MAX_BATCH_SIZE = 10
 """SQS' limit on the messages of one request of any kind."""
@@ -55,8 +55,8 @@ MAX_LEASE_SECONDS = 12 * 60 * 60
 RECEIVE_AGE_MARGIN = 60
 """How many seconds earlier than we assume a delivery may have been received: Lambda polls before it invokes."""
 
-SEQUENCE_NUMBER = "SequenceNumber"
-"""The system attribute with a message's sequence number; Lambda's records have it, too."""
+GROUP, SEQUENCE_NUMBER = "MessageGroupId", "SequenceNumber"
+"""The system attributes with the group and the sequence number of a message; Lambda's records have them, too."""
 
 NUMBERING_MAX_AGE = 30.0
 """After how many seconds a receiver asks again when the queue was created.
@@ -152,10 +152,10 @@ class SqsFifoQueue:
                 MaxNumberOfMessages=min(limit, MAX_BATCH_SIZE),
                 WaitTimeSeconds=min(int(wait), MAX_WAIT_SECONDS),
                 VisibilityTimeout=self._lease,
-                MessageSystemAttributeNames=["ApproximateReceiveCount", SEQUENCE_NUMBER],
+                MessageSystemAttributeNames=["ApproximateReceiveCount", GROUP, SEQUENCE_NUMBER],
             )
         until = self._clock() + self._lease
-        return list(_deliveries(response.get("Messages", ()), until, numbering))
+        return list(self._deliveries(response.get("Messages", ()), until, numbering))
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         # Lost leases are ignored: the message is delivered again, and the record detects the duplicate.
@@ -203,6 +203,39 @@ class SqsFifoQueue:
                 self._numbering = Numbering(queue[_ARN], epoch(queue[_ARN], queue[_CREATED]))
                 self._numbering_read_at = now
             return self._numbering
+
+    def set_aside(self, text: str, id: str, group: str, queue: str | None = None) -> bool:
+        """Send the SQS message `id`, which names no instance, to the dead-letter queue, and return whether it is there.
+
+        `queue` is the name of the queue that it is in, if it is another one in this account. See `set_aside`.
+        """
+        url = self.url if queue is None else f"{self.url.rpartition('/')[0]}/{queue}"
+        return set_aside(self._client, url, text, id, group)
+
+    def _deliveries(
+        self, messages: Iterable[Mapping[str, Any]], until: float, numbering: Numbering
+    ) -> Iterator[Delivery]:
+        blocked = set[str]()
+        for received in messages:
+            attributes, receipt = received["Attributes"], received["ReceiptHandle"]
+            group = attributes[GROUP]
+            if group in blocked:
+                continue  # delivered again, when their lease ends, after the one before them
+            message = decode_received(received["Body"], group, received["MessageId"])
+            if message is not None:
+                attempt = int(attributes["ApproximateReceiveCount"])
+                yield Delivery(message, receipt, attempt, until, numbering.position(attributes))
+            elif not self._move_away(received["Body"], received["MessageId"], group, receipt):
+                blocked.add(group)
+
+    def _move_away(self, text: str, id: str, group: str, receipt: str) -> bool:
+        """Set a message aside and delete it. Return whether it is gone."""
+        if not self.set_aside(text, id, group):
+            return False
+        with suppress(SettledError), translated(f"deleting from {self.url}", repeatable=True):
+            entries = [{"Id": "0", "ReceiptHandle": receipt}]
+            return not self._client.delete_message_batch(QueueUrl=self.url, Entries=entries).get("Failed")
+        return False
 
     def _entry(self, message: Message) -> SendEntry:
         text = to_text(message)
@@ -307,14 +340,6 @@ def in_batches(entries: Iterable[SendEntry]) -> Sequence[Sequence[SendEntry]]:
         # be queued without the first, and out of order when the first is sent again.
         first_allowed[entry.group] = index + 1
     return [batch.entries for batch in batches]
-
-
-def _deliveries(messages: Iterable[Mapping[str, Any]], until: float, numbering: Numbering) -> Iterator[Delivery]:
-    for received in messages:
-        attributes = received["Attributes"]
-        attempt, position = int(attributes["ApproximateReceiveCount"]), numbering.position(attributes)
-        with suppress(EventError):  # not settled's: never deleted, so the queue's redrive policy moves it away
-            yield Delivery(from_text(received["Body"]), received["ReceiptHandle"], attempt, until, position)
 
 
 def _is_lease_lost(failed: Mapping[str, Any]) -> bool:

@@ -43,10 +43,10 @@ FINISHED = frozenset({"done", "error", "stopped", "absent", DELETED})
 class DynamoDBStore:
     """The store in `table`, whose partition key is the string ``key`` and whose sort key is the string ``part``.
 
-    With `keep_finished`, the record of an instance that is done, failed, stopped or deleted expires that
-    long after its last commit (attribute ``expires``, for DynamoDB's time to live). An expired instance leaves no
-    trace: a new instance under its key starts at version 1 again. Idempotency keys do not repeat, because each contains
-    a random nonce. `clock` is the time in seconds since the epoch, from which ``expires`` is computed.
+    With `keep_finished`, the record of an instance that is done, failed, stopped or deleted, and has no dead letters,
+    expires that long after its last commit (attribute ``expires``, for DynamoDB's time to live). An expired instance
+    leaves no trace; a backend with this store declares `Capability.EXPIRY`, so that versions do not repeat in the next
+    instance under its key. `clock` is the time in seconds since the epoch, from which ``expires`` is computed.
     """
 
     def __init__(
@@ -81,18 +81,24 @@ class DynamoDBStore:
             TooLargeError: an item is larger than 400 KB, or there are more than 100 items; nothing was written.
             OutcomeUnknownError: the response was lost; load the record to find out.
         """
-        put = self._put_record(key, stored, expected)
+        may_expire = self._keep_finished is not None and stored.index.status in FINISHED and not add_dead_letters
+        # A dead letter that outlived its record would be one of the next instance. The query is no part of the commit,
+        # but dead letters change in commits only, so they are those of the version `expected`.
+        limit = remove_dead_letters + may_expire
+        oldest = list(self._dead_letter_items(key, limit)) if limit else []
+        may_expire = may_expire and len(oldest) <= remove_dead_letters
+        put = self._put_record(key, stored, expected, may_expire=may_expire)
         if add_dead_letters or remove_dead_letters:
             additions = [
                 self._put_dead_letter(dead_letter_item(key, each, stored.version, at))
                 for at, each in enumerate(add_dead_letters)
             ]
-            oldest = list(self._dead_letter_items(key, remove_dead_letters)) if remove_dead_letters else []
             # DynamoDB rejects a transaction with two operations on one item as invalid, and a Put replaces the item
             # anyway. An old dead letter has the sort key of a new one if another commit came first, which the condition
-            # on the record finds out, or if it is left of an earlier instance, whose record has expired.
+            # on the record finds out, or if its record was removed by hand.
             replaced = [each["Put"]["Item"]["part"] for each in additions]
-            removals = [self._delete_dead_letter(item) for item in oldest if item["part"] not in replaced]
+            removed = [item for item in oldest[:remove_dead_letters] if item["part"] not in replaced]
+            removals = [self._delete_dead_letter(item) for item in removed]
             self._write_transaction(key, [{"Put": put}, *removals, *additions])
             return
         with translated(f"committing {key}, version {stored.version}, to {self._table}"):
@@ -115,7 +121,8 @@ class DynamoDBStore:
             some, removals = removals[: MAX_TRANSACTION_ITEMS - 1], removals[MAX_TRANSACTION_ITEMS - 1 :]
             check = {"TableName": self._table, "Key": record_key(key), **_if_unchanged(expected)}
             self._write_transaction(key, [{"ConditionCheck": check}, *some])
-        self._write_transaction(key, [{"Put": self._put_record(key, tombstone, expected)}, *removals])
+        put = self._put_record(key, tombstone, expected, may_expire=True)
+        self._write_transaction(key, [{"Put": put}, *removals])
 
     def ping(self) -> None:
         """Make the cheapest request, for the date of its response: an eventually consistent read of an absent item."""
@@ -150,8 +157,8 @@ class DynamoDBStore:
                 return
             request["ExclusiveStartKey"] = response["LastEvaluatedKey"]
 
-    def _put_record(self, key: Key, stored: Stored, expected: int) -> dict[str, Any]:
-        keep = self._keep_finished if stored.index.status in FINISHED else None
+    def _put_record(self, key: Key, stored: Stored, expected: int, *, may_expire: bool) -> dict[str, Any]:
+        keep = self._keep_finished if may_expire else None
         item = record_item(key, stored, None if keep is None else self._clock() + keep)
         check_size(item, f"the record of {key}")
         return {"TableName": self._table, "Item": item, **_if_unchanged(expected)}

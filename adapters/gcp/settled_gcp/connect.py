@@ -30,7 +30,7 @@ from settled_gcp.clock import RESOLUTION, ServerTime
 from settled_gcp.cloud_tasks_timers import CloudTasksTimers, TaskTarget
 from settled_gcp.dead_letter_queues import find_dead_letter_queues
 from settled_gcp.firestore_timers import FirestoreTimers, SweptQueue
-from settled_gcp.queue import PubSubQueue
+from settled_gcp.queue import PubSubQueue, SubscriptionQueue
 from settled_gcp.store import FirestoreStore
 from settled_gcp.streaming_pull import StreamingQueue
 from settled_gcp.url import GcpUrl, PullMode, TimerService, parse_url
@@ -43,6 +43,12 @@ _EMULATORS = {
     SUBSCRIBER: "PUBSUB_EMULATOR_HOST",
     TASKS: "CLOUD_TASKS_EMULATOR_HOST",
 }
+
+CAPABILITIES = frozenset({Capability.SCAN})
+"""Firestore lists documents. It shares no transaction with Pub/Sub, so no finish is atomic or fenced.
+
+With `GcpUrl.keep_finished` there is `Capability.EXPIRY`, too.
+"""
 
 
 def open_gcp(url: str) -> CompositeBackend:
@@ -97,7 +103,7 @@ def assemble(
         queue=queue,
         timers=timers,
         lease=url.lease,
-        capabilities=frozenset({Capability.SCAN}),
+        capabilities=CAPABILITIES if url.keep_finished is None else CAPABILITIES | {Capability.EXPIRY},
         closing=(*closing_queue, *closing),
         clock=now,
         resolution=RESOLUTION,
@@ -143,7 +149,7 @@ def _queue_and_timers(
 
 def _receiving_queue(
     url: GcpUrl, pubsub: PubSubQueue, subscriber: SubscriberClient, now: ServerTime
-) -> tuple[Queue, tuple[Callable[[], None], ...]]:
+) -> tuple[SubscriptionQueue, tuple[Callable[[], None], ...]]:
     """Return the queue that receives by the pull mode of `url`, and the functions that close it."""
     match url.pull:
         case PullMode.UNARY:

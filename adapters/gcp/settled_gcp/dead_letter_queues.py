@@ -12,6 +12,7 @@ from typing import Any
 
 from attrs import frozen
 
+from settled.durable.malformed import is_malformed
 from settled.durable.messages import Message, Timer
 from settled_gcp.client_protocols import PublisherClient, SubscriberClient
 from settled_gcp.envelope import decode_received
@@ -118,5 +119,6 @@ def _dropped(received: Any) -> DroppedMessage:
 
 
 def _message(message: Any) -> Message | None:
-    decoded = decode_received(message.data, str(message.ordering_key))
-    return decoded.message if isinstance(decoded, Timer) else decoded
+    decoded = decode_received(message.data, str(message.ordering_key), str(message.message_id))
+    found = decoded.message if isinstance(decoded, Timer) else decoded
+    return None if found is None or is_malformed(found) else found

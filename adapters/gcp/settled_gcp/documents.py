@@ -2,7 +2,7 @@
 
 The names of records sort like their keys, so the built-in index on document names lists instances in key order. Dead
 letters are in a subcollection of their record; each is named by the version that added it and its number within that
-version. Versions only grow, so name order is dead letter order.
+version. Versions only grow, from one instance under the key to the next, too, so name order is dead letter order.
 
 The ``EXEMPT_*`` fields should be exempt from Firestore's automatic single-field indexes. Setting up the database
 includes that, and the doctor checks it.

@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 from settled.data import parse
 from settled.durable.headers import NO_HEADERS, check_headers
+from settled.durable.malformed import malformed_message
 from settled.durable.messages import Message, Timer
 from settled.errors import EventError
 from settled.key import Key
-from settled_gcp.names import ordering_key
+from settled_gcp.names import key_of_ordering, ordering_key
 
 MAX_TIME = 253_402_300_799.0
 """The end of the year 9999, in seconds since the epoch: the last time that Google's APIs know."""
@@ -56,15 +58,20 @@ def from_text(data: bytes) -> Message | Timer:
         raise EventError(f"not a message of settled: {data[:80]!r} ({error})") from error
 
 
-def decode_received(data: bytes, ordering: str) -> Message | Timer | None:
-    """Decode data that was received with an ordering key. Return None if it is not settled's or not of this key."""
-    try:
+def decode_received(data: bytes, ordering: str, id: str) -> Message | Timer | None:
+    """Decode the data of the Pub/Sub message `id` with the ordering key `ordering`.
+
+    One that is not settled's, or is for another key, is returned as the malformed message of the key that the ordering
+    key names. Return None if it names none.
+    """
+    with suppress(EventError):
         decoded = from_text(data)
-    except EventError:
-        return None
-    message = decoded.message if isinstance(decoded, Timer) else decoded
-    # Under another ordering key, the message would run concurrently with its own key's messages.
-    return decoded if ordering == ordering_key(message.key) else None
+        message = decoded.message if isinstance(decoded, Timer) else decoded
+        # Under another ordering key, the message would run concurrently with its own key's messages.
+        if ordering == ordering_key(message.key):
+            return decoded
+    key = key_of_ordering(ordering)
+    return None if key is None else malformed_message(key, f"pubsub/{id}", data)
 
 
 def _encode(fields: Mapping[str, Any]) -> bytes:

@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 from settled.durable.messages import Message, Timer
-from settled.durable.ports import Backlog, Delivery, Queue
+from settled.durable.ports import Backlog, Delivery
 from settled.durations import in_seconds
 from settled.errors import EventError
 from settled_gcp.client_protocols import FirestoreClient
@@ -24,6 +24,7 @@ from settled_gcp.clock import ServerTime
 from settled_gcp.documents import Collection, checked_size
 from settled_gcp.envelope import from_text, to_text
 from settled_gcp.errors import translated
+from settled_gcp.queue import SubscriptionQueue
 
 MAX_SWEEP = 100
 """How many timers a sweep sends."""
@@ -122,7 +123,7 @@ class SweptQueue:
 
     def __init__(
         self,
-        queue: Queue,
+        queue: SubscriptionQueue,
         timers: FirestoreTimers,
         every: timedelta = timedelta(seconds=5),
         clock: Callable[[], float] = time.monotonic,
@@ -161,6 +162,9 @@ class SweptQueue:
 
     def withdraw(self, deliveries: Sequence[Delivery]) -> None:
         self._queue.withdraw(deliveries)
+
+    def set_aside(self, data: bytes, ordering: str, id: str) -> bool:
+        return self._queue.set_aside(data, ordering, id)
 
     def _sweep_if_due(self) -> None:
         if self._is_sweep_due() and self._timers.sweep() > 0:

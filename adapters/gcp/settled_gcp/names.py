@@ -27,6 +27,15 @@ def ordering_key(key: Key) -> str:
     return name if len(_bytes(name)) <= MAX_ORDERING_KEY_BYTES and name.isprintable() else _hash(name)
 
 
+def key_of_ordering(ordering: str) -> Key | None:
+    """Return the key whose `ordering_key` is `ordering`; None if that is a hash, or the ordering key of no key."""
+    try:
+        key = Key.parse(ordering)
+    except ValueError:
+        return None
+    return key if key.machine and key.instance and ordering_key(key) == ordering else None
+
+
 def machine_attribute(machine: str) -> str:
     """Return the text by which the filter of a subscription selects the messages of `machine`."""
     is_short = len(_bytes(machine)) <= MAX_ATTRIBUTE_BYTES

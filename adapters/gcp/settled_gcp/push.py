@@ -40,7 +40,7 @@ from settled_gcp.attempts import estimated_attempt
 from settled_gcp.clock import ServerTime
 from settled_gcp.envelope import decode_received
 from settled_gcp.push_auth import CERTIFICATES, Caller, TokenVerifier
-from settled_gcp.queue import PUSH_RECEIPT
+from settled_gcp.queue import PUSH_RECEIPT, SubscriptionQueue
 from settled_runtime import CompositeBackend, Host, StopSignal
 from settled_runtime.coded_backend import decoded, without_codec
 
@@ -230,12 +230,12 @@ class PushHandler:
         try:
             request = PushRequest.of(body)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            return PushResponse(HTTPStatus.BAD_REQUEST, f"not a push request with an ordering key: {shortened(error)}")
-        received = decode_received(request.data, request.ordering)
-        if received is None:
-            return PushResponse(HTTPStatus.BAD_REQUEST, "not a message of settled, or under another key's ordering key")
+            return PushResponse(HTTPStatus.BAD_REQUEST, f"not a push request: {shortened(error)}")
+        received = decode_received(request.data, request.ordering, request.id)
         try:
             host = self.host()
+            if received is None:
+                return _set_aside(host.backend, request)
             now = _time_after_resume(host.backend)
             message = _message_if_due(host.backend, received)
         except SettledError as error:
@@ -257,6 +257,14 @@ class PushHandler:
         if end is TurnEnd.DONE:
             return PushResponse(HTTPStatus.OK)
         return PushResponse(HTTPStatus.SERVICE_UNAVAILABLE, "the turn is not done")
+
+
+def _set_aside(backend: Backend, request: PushRequest) -> PushResponse:
+    """Respond to a message that is not settled's and names no instance: acknowledge it once it is set aside."""
+    queue = without_codec(backend).queue
+    if isinstance(queue, SubscriptionQueue) and queue.set_aside(request.data, request.ordering, request.id):
+        return PushResponse(HTTPStatus.OK)
+    return PushResponse(HTTPStatus.BAD_REQUEST, "not a message of settled, and its ordering key names no instance")
 
 
 def _time_after_resume(backend: Backend) -> float:
@@ -293,6 +301,7 @@ class PushRequest:
     epoch.
     """
 
+    id: str
     data: bytes
     ordering: str
     attempt: int
@@ -303,14 +312,14 @@ class PushRequest:
         """Parse `body`, in the format that Pub/Sub uses without payload unwrapping.
 
         Raises:
-            ValueError, KeyError, TypeError, AttributeError, OverflowError: it has another format, or no ordering key.
+            ValueError, KeyError, TypeError, AttributeError, OverflowError: it has another format.
         """
         request = parse(body.decode())
         message = request["message"]
         data = base64.b64decode(message.get("data", ""), validate=True)
-        attempt = max(0, int(request.get("deliveryAttempt", 0)))
+        ordering, attempt = str(message.get("orderingKey", "")), max(0, int(request.get("deliveryAttempt", 0)))
         published = datetime.fromisoformat(message["publishTime"]).timestamp()
-        return cls(data, str(message["orderingKey"]), attempt, published)
+        return cls(str(message["messageId"]), data, ordering, attempt, published)
 
 
 @define(eq=False)

@@ -16,13 +16,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
-from typing import Any, assert_never
+from typing import Any, Protocol, assert_never, runtime_checkable
 
 from attrs import define, field
 
 from settled.durable.messages import Message, Timer
-from settled.durable.ports import Backlog, Delivery
+from settled.durable.ports import Backlog, Delivery, Queue
 from settled.durations import in_seconds
 from settled.errors import (
     ConflictError,
@@ -38,6 +39,7 @@ from settled_gcp.envelope import decode_received, to_text
 from settled_gcp.errors import status_of, translated
 from settled_gcp.filters import ATTRIBUTE
 from settled_gcp.names import machine_attribute, ordering_key
+from settled_gcp.set_aside import set_aside
 
 MAX_BATCH_SIZE = 1000
 """Pub/Sub's limit on the messages of a publish request, used for pulls, acks and extensions as well."""
@@ -56,6 +58,15 @@ TIMEOUT = 10.0
 
 PUSH_RECEIPT = ""
 """The receipt of a pushed message, which has no ack id: only the response to the push request acknowledges it."""
+
+
+@runtime_checkable
+class SubscriptionQueue(Queue, Protocol):
+    """A queue that is a subscription, and sets aside what that has delivered and no instance can take."""
+
+    def set_aside(self, data: bytes, ordering: str, id: str) -> bool:
+        """Do as `PubSubQueue.set_aside` does."""
+        ...
 
 
 class PubSubQueue:
@@ -181,16 +192,20 @@ class PubSubQueue:
     def deliveries(self, received: Iterable[Any]) -> Iterator[Delivery]:
         """Decode what a pull or a stream has just returned. Schedule timers again that are not due yet.
 
-        Messages that are not settled's are not acknowledged, and block their key.
+        Messages that are not settled's and name no instance are set aside.
         """
         until = self._clock() + self.lease
         blocked = set[str]()
         for each in received:
             ordering = str(each.message.ordering_key)
-            decoded = decode_received(each.message.data, ordering)
-            if decoded is None or ordering in blocked:
+            if ordering in blocked:
                 continue
+            decoded = decode_received(each.message.data, ordering, str(each.message.message_id))
             match decoded:
+                case None:
+                    if not self._move_away(each) and ordering:
+                        blocked.add(ordering)
+                    continue
                 case Timer(_, message, due):
                     if due > self._clock():
                         if not self._reschedule(decoded, str(each.ack_id)):
@@ -205,6 +220,24 @@ class PubSubQueue:
 
     def _estimated_attempt(self, received: Any) -> int:
         return estimated_attempt(self._clock() - received.publish_time.timestamp(), self.lease)
+
+    def set_aside(self, data: bytes, ordering: str, id: str) -> bool:
+        """Publish the Pub/Sub message `id`, which names no instance, to the dead-letter topic.
+
+        Return whether it is there. See `set_aside`.
+        """
+        return set_aside(self._publisher, self._subscriber, self.subscription, data, ordering, id)
+
+    def _move_away(self, received: Any) -> bool:
+        """Set a message aside and acknowledge it. Return whether both succeeded."""
+        message = received.message
+        if not self.set_aside(message.data, str(message.ordering_key), str(message.message_id)):
+            return False
+        request = {"subscription": self.subscription, "ack_ids": [str(received.ack_id)]}
+        with suppress(SettledError), translated(f"acknowledging in {self.subscription}", repeatable=True):
+            self._subscriber.acknowledge(request=request, retry=None, timeout=TIMEOUT)
+            return True
+        return False
 
     def _reschedule(self, timer: Timer, receipt: str) -> bool:
         """Schedule `timer` again and acknowledge its message. Return whether both succeeded."""

@@ -58,11 +58,10 @@ class ConcurrencyMode(StrEnum):
 class FirestoreStore:
     """The store in `collection`.
 
-    With `keep_finished`, the record of an instance that is done, failed, stopped or deleted expires that
-    long after its last commit (field ``expires``, for a TTL policy); its dead letters do not. An expired instance
-    leaves no trace: a new instance under its key starts at version 1 again. Idempotency keys do not repeat, because
-    each contains a random nonce. `clock` is the time in seconds since the epoch, Firestore's own by default; `timeout`
-    is that of a request.
+    With `keep_finished`, the record of an instance that is done, failed, stopped or deleted, and has no dead letters,
+    expires that long after its last commit (field ``expires``, for a TTL policy). An expired instance leaves no trace;
+    a backend with this store declares `Capability.EXPIRY`, so that versions do not repeat in the next instance under
+    its key. `clock` is the time in seconds since the epoch, Firestore's own by default; `timeout` is that of a request.
     """
 
     def __init__(
@@ -106,15 +105,18 @@ class FirestoreStore:
         additions = [
             self._dead_letter_write(key, stored.version, number, each) for number, each in enumerate(add_dead_letters)
         ]
-        writes = [self._record_write(key, stored), *additions]
-        if remove_dead_letters:
-            # Every change of the dead letters is part of a commit. So if the version is still `expected` at the commit,
-            # the oldest ones are still those that this query returned, although it is no part of the transaction.
-            # One that is left of an earlier instance, whose record has expired, may have the name of a new one.
-            added = [each["update"]["name"] for each in additions]
-            oldest = [each.name for each in self._query_dead_letters(key, remove_dead_letters, ("__name__",))]
-            writes += [{"delete": name} for name in oldest if name not in added]
-        self._commit(key, stored.version, expected, writes)
+        may_expire = self._keep_finished is not None and stored.index.status in FINISHED and not add_dead_letters
+        # Every change of the dead letters is part of a commit. So if the version is still `expected` at the commit,
+        # the oldest ones are still those that this query returned, although it is no part of the transaction.
+        limit = remove_dead_letters + may_expire
+        oldest = [each.name for each in self._query_dead_letters(key, limit, ("__name__",))] if limit else []
+        # A dead letter that outlived its record would be one of the next instance.
+        may_expire = may_expire and len(oldest) <= remove_dead_letters
+        # If its record was removed by hand, it may have the name of a new one.
+        added = [each["update"]["name"] for each in additions]
+        removals = [{"delete": name} for name in oldest[:remove_dead_letters] if name not in added]
+        record = self._record_write(key, stored, may_expire=may_expire)
+        self._commit(key, stored.version, expected, [record, *additions, *removals])
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
         return [dead_letter_from(key, document) for document in self._query_dead_letters(key)]
@@ -127,7 +129,8 @@ class FirestoreStore:
             TooLargeError: the names of the dead letters alone are larger than 10 MiB; nothing was deleted.
         """
         dead_letters = [{"delete": each.name} for each in self._query_dead_letters(key, fields=("__name__",))]
-        self._commit(key, tombstone.version, expected, [self._record_write(key, tombstone), *dead_letters])
+        record = self._record_write(key, tombstone, may_expire=True)
+        self._commit(key, tombstone.version, expected, [record, *dead_letters])
 
     def scan(
         self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
@@ -251,8 +254,8 @@ class FirestoreStore:
         if found != expected:
             raise ConflictError(f"committing {key}, version {expected + 1}: another commit came first, version {found}")
 
-    def _record_write(self, key: Key, stored: Stored) -> FirestoreRequest:
-        keep = self._keep_finished if stored.index.status in FINISHED else None
+    def _record_write(self, key: Key, stored: Stored, *, may_expire: bool) -> FirestoreRequest:
+        keep = self._keep_finished if may_expire else None
         fields = record_fields(key, stored, None if keep is None else self._clock() + keep)
         return {"update": {"name": self.collection.record(key), "fields": fields}}
 

@@ -163,6 +163,9 @@ class StreamingQueue:
     def withdraw(self, deliveries: Sequence[Delivery]) -> None:
         self._queue.withdraw(deliveries)
 
+    def set_aside(self, data: bytes, ordering: str, id: str) -> bool:
+        return self._queue.set_aside(data, ordering, id)
+
     def close(self) -> None:
         """End the stream. Pub/Sub redelivers outstanding and waiting messages when their leases end."""
         with self._changed:

@@ -47,6 +47,22 @@ def a_deleted_key_keeps_its_version_count(fixture: BackendFixture) -> None:
 
 
 @checks("R3")
+def a_key_may_begin_with_a_version_of_thirteen_digits(fixture: BackendFixture) -> None:
+    first = 1_999_999_999_999  # milliseconds until the year 2033
+    store = fixture.backend.store
+    store.commit(key(), stored(first), 0, [dead_letter("1")])
+    fixture.require_equal(fixture.open_handle().store.load(key()), stored(first), "loaded after the first commit")
+    for expected in (0, 1, first - 1, first + 1):
+        late = partial(store.commit, key(), stored(expected + 1, "late"), expected)
+        fixture.require(conflicts(late), f"version {first} is there, and a commit that expected {expected} succeeded")
+    store.commit(key(), stored(first + 1), first, [dead_letter("2")])
+    fixture.require_equal(ids_of(store.dead_letters(key())), ["1", "2"], "dead letters of two versions")
+    store.delete(key(), tombstone(first + 2), first + 1)
+    store.commit(key(), stored(first + 3), first + 2)
+    fixture.require_equal(fixture.open_handle().store.load(key()), stored(first + 3), "loaded after a deletion")
+
+
+@checks("R3")
 def a_key_with_a_drained_queue_keeps_its_version_count(fixture: BackendFixture) -> None:
     fixture.commit(key(), 1)
     fixture.send(message("1"))

@@ -205,7 +205,7 @@ def import_snapshot(key: Key, text: Callable[[Simulation], str]) -> ClientOperat
         while True:
             stored = yield from _load(simulation, task, key)
             try:
-                write = import_tree(machine, key, tree, stored, nonce, simulation.scheduler.now)
+                write = import_tree(machine, key, tree, stored, nonce, simulation.scheduler.now, simulation.traits)
             except RecordError:
                 return  # the instance exists already
             perform = partial(simulation.finish, task, write, is_import=write.stored is not None)

@@ -22,7 +22,6 @@ from settled_conformance.simulator.history import history_of
 from settled_conformance.simulator.lifetimes import Lifetimes
 from settled_conformance.simulator.oracle import CommitTime
 from settled_conformance.simulator.scheduler import USUAL, PossibleFaults, Scheduler, Task
-from settled_runtime.host_context import traits_of
 
 BATCH = 4
 """The number of messages that a worker receives at once."""
@@ -72,7 +71,7 @@ class Simulation:
     @property
     def traits(self) -> Traits:
         """The properties of the backend that turns may rely on."""
-        return traits_of(self.backend.backend)
+        return Traits.of(self.backend.backend)
 
     @property
     def backend(self) -> CheckedBackend:

@@ -14,6 +14,7 @@ __getattr__ = lazy_names(
         "settled.durable.headers": "check_headers headers_from_text headers_to_text",
         "settled.durable.import_export": "export_tree import_tree",
         "settled.durable.limits": "MAX_MESSAGE_BYTES",
+        "settled.durable.malformed": "malformed_message",
         "settled.durable.messages": "Event Message Start Timer encode",
         "settled.durable.overdue": "Overdue find_overdue",
         "settled.durable.ports": "DELETED STATUSES Backend Backlog Capability ClosedOnExit DeadLetter Delivery"

@@ -25,6 +25,7 @@ from settled.durable.headers import headers_to_text as headers_to_text
 from settled.durable.import_export import export_tree as export_tree
 from settled.durable.import_export import import_tree as import_tree
 from settled.durable.limits import MAX_MESSAGE_BYTES as MAX_MESSAGE_BYTES
+from settled.durable.malformed import malformed_message as malformed_message
 from settled.durable.messages import Event as Event
 from settled.durable.messages import Message as Message
 from settled.durable.messages import Start as Start

@@ -114,7 +114,7 @@ def write_step(state: TurnState, step: TurnStep) -> Commands[AfterWrite | None]:
         if state.traits.atomic and len(entries) > len(actions):
             # A write that is atomic sends with the commit, so the record need not keep what it has sent.
             record = evolve(record, outbox=_without_sent(record.outbox, entries))
-        stored = record_to_stored(state.machine, record, state.version + 1, state.now)
+        stored = record_to_stored(state.machine, record, state.next_version, state.now)
         dead_letters = step.add_dead_letters, step.remove_dead_letters
         write = Write(state.key, stored, state.version, *dead_letters, acks=acks, holder=state.deliveries[0])
     if len(entries) > len(actions):

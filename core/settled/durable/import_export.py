@@ -11,7 +11,7 @@ from settled.durable.apply_context import ApplyContext
 from settled.durable.limits import check_start
 from settled.durable.messages import Message, Wake, encode, internal_id
 from settled.durable.persisted_tree import PersistedTree
-from settled.durable.ports import Stored, Write
+from settled.durable.ports import Stored, Traits, Write
 from settled.durable.record import Record
 from settled.durable.record_json import record_from_json, record_from_tombstone, record_to_stored
 from settled.durable.restore import restore
@@ -20,7 +20,15 @@ from settled.key import Key
 from settled.machine import Machine
 
 
-def import_tree(machine: Machine[Any], key: Key, tree: Any, found: Stored | None, nonce: str, now: float) -> Write:
+def import_tree(
+    machine: Machine[Any],
+    key: Key,
+    tree: Any,
+    found: Stored | None,
+    nonce: str,
+    now: float,
+    traits: Traits | None = None,
+) -> Write:
     """Return the write that imports `tree` as the instance `key` and its child machines.
 
     It is a single commit that leaves the first turn open, and sends a `Wake`. The turn is resumed by the worker that
@@ -33,6 +41,7 @@ def import_tree(machine: Machine[Any], key: Key, tree: Any, found: Stored | None
         found: the stored state of `key`, if there is one.
         nonce: unique text.
         now: the time, in seconds since the epoch.
+        traits: what the backend declares beyond the contract.
 
     Raises:
         RecordError: `tree` is not a snapshot of this machine and its actors, or the instance exists already.
@@ -45,12 +54,13 @@ def import_tree(machine: Machine[Any], key: Key, tree: Any, found: Stored | None
     if existing is not None and existing.snapshot is not None:
         return _repeat_import(key, existing, id_prefix)
     wake = Message(key, f"{id_prefix}{nonce}", encode(Wake()))
-    version = 1 if found is None else found.version + 1
+    expected = 0 if found is None else found.version
+    version = expected + 1 if expected else (traits or Traits()).first_version(now)
     context = ApplyContext(machine, key, now, wake.id, 0.0, version, f"{nonce}.{version}")
     # Keep the window and the high-water mark of an earlier instance, so that none of its messages is taken again.
     blank = Record() if found is None else record_from_tombstone(key, found.body)
     record = evolve(restore(context, blank, wake, tree), nonce=context.nonce)
-    return Write(key, record_to_stored(machine, record, version, now), version - 1, sends=(wake,))
+    return Write(key, record_to_stored(machine, record, version, now), expected, sends=(wake,))
 
 
 def _repeat_import(key: Key, record: Record, id_prefix: str) -> Write:

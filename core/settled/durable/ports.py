@@ -206,6 +206,13 @@ class Capability(StrEnum):
     NO_DELIVERY_AFTER_CANCEL = "no-delivery-after-cancel"
     """The message of a cancelled timer is never delivered, nor that of a replaced timer at its old time."""
 
+    EXPIRY = "expiry"
+    """The store may delete the record of an instance that has ended and has no dead letters.
+
+    The key then has no version to continue, so the first version of the next instance comes from the clock. See
+    `Traits.first_version`.
+    """
+
 
 @frozen
 class Traits:
@@ -216,12 +223,34 @@ class Traits:
         fenced: a commit fails if its delivery no longer has the lease of the key.
         resolution: by how much the backend's clock may be behind, in seconds; see `Backend.resolution`.
         largest_message: how many bytes the body of a message may have; see `Backend.largest_message`.
+        expiry: a record may vanish, and its version with it; see `Capability.EXPIRY`.
     """
 
     atomic: bool = False
     fenced: bool = False
     resolution: float = 0.0
     largest_message: int = MAX_MESSAGE_BYTES
+    expiry: bool = False
+
+    @classmethod
+    def of(cls, backend: Backend) -> Self:
+        """Return the properties of `backend`."""
+        declared = backend.capabilities
+        return cls(
+            atomic=Capability.ATOMIC_FINISH in declared,
+            fenced=Capability.FENCED_FINISH in declared,
+            resolution=backend.resolution.total_seconds(),
+            largest_message=backend.largest_message,
+            expiry=Capability.EXPIRY in declared,
+        )
+
+    def first_version(self, now: float) -> int:
+        """Return the version of the first commit of a key that has no record at `now`, in seconds since the epoch.
+
+        It is 1. Where a record may vanish, it is the number of milliseconds until `now`, which is greater than all
+        versions of an instance that has vanished by then: a worker that still has one of those cannot commit.
+        """
+        return max(1, int(now * 1000)) if self.expiry else 1
 
 
 class Store(Protocol):
@@ -244,9 +273,9 @@ class Store(Protocol):
     ) -> None:
         """Write `stored` if the current version is still `expected` (0 if the key has none).
 
-        All or nothing, and durable on return. ``stored.version`` is ``expected + 1``. The same commit first removes
-        `remove_dead_letters` dead letters from the head of the key's list and then appends `add_dead_letters` to its
-        tail.
+        All or nothing, and durable on return. ``stored.version`` is greater than `expected`: by one, except that the
+        first version of a key may be any. The same commit first removes `remove_dead_letters` dead letters from the
+        head of the key's list and then appends `add_dead_letters` to its tail.
 
         Raises:
             ConflictError: the version was not `expected`; nothing was written.
@@ -261,7 +290,7 @@ class Store(Protocol):
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
         """Replace the text and the dead letters of `key` with `tombstone` if the version is still `expected`.
 
-        All or nothing, as `commit` is. ``tombstone.version`` is ``expected + 1``; from then on `load` returns it.
+        All or nothing, as `commit` is, and with versions as there. From then on `load` returns `tombstone`.
 
         Raises:
             ConflictError: the version was not `expected`; nothing was deleted.

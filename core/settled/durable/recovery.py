@@ -15,7 +15,7 @@ from attrs import frozen
 
 from settled.durable.commands import Commands, finish, load, load_dead_letters
 from settled.durable.messages import Message, Wake, encode, internal_id
-from settled.durable.ports import DeadLetter, Write
+from settled.durable.ports import DeadLetter, Traits, Write
 from settled.durable.record_json import record_with_redrive
 from settled.durable.record_view import RecordView
 from settled.durable.window import EMPTY_WINDOW
@@ -44,7 +44,7 @@ class Recovered:
     overtaken: bool
 
 
-def recover(key: Key, dropped: Sequence[DeadLetter], nonce: str) -> Commands[Recovered]:
+def recover(key: Key, dropped: Sequence[DeadLetter], nonce: str, traits: Traits | None = None) -> Commands[Recovered]:
     """Add `dropped`, messages that a queue has given up, to the dead letters of `key`, and redrive them.
 
     Safe to repeat. They come before the dead letters that no redrive takes; those of a halted instance are ordered by
@@ -54,6 +54,7 @@ def recover(key: Key, dropped: Sequence[DeadLetter], nonce: str) -> Commands[Rec
         key: the instance.
         dropped: the messages in the order of the queue, each with the time when it was given up.
         nonce: unique text.
+        traits: what the backend declares beyond the contract.
 
     Raises:
         RecordError: the record is damaged, encoded, or has a format that this version of settled does not read.
@@ -82,7 +83,7 @@ def recover(key: Key, dropped: Sequence[DeadLetter], nonce: str) -> Commands[Rec
     placed = _by_time(found, new, view) if result.halted else [*found[:taken], *new, *found[taken:]]
     removed = 0 if placed[: len(found)] == [*found] else len(found)
     expected = stored.version if stored else 0
-    version = expected + 1
+    version = expected + 1 if expected else (traits or Traits()).first_version(loaded.now)
     redriving = None if result.halted else taken + len(new)
     record = record_with_redrive(key, stored, version, loaded.now, f"{nonce}.{version}", redriving)
     wake = Message(key, internal_id(f"wake/{nonce}"), encode(Wake()))

@@ -46,6 +46,7 @@ class TurnState:
         delivered: the ids of all messages that the turn began with.
         first: the delivery that the turn began with.
         record: the record at `version`, without the outbox entries that were finished since.
+        first_version: the version of the next commit if there is no record.
         now: the backend's time at its last answer.
         before_inbox: `version`, and the record as it was committed, before an event was put into its inbox.
         is_watched: whether what is run of the machine's code is noted in the record (see `settled.durable.suspects`).
@@ -63,6 +64,7 @@ class TurnState:
     first: Delivery
     record: Record = EMPTY_RECORD
     version: int = 0
+    first_version: int = 1
     now: float = 0.0
     before_inbox: tuple[int, Record] = (-1, EMPTY_RECORD)
     is_watched: bool = False
@@ -75,9 +77,14 @@ class TurnState:
         return before if version == self.version else self.record
 
     @property
+    def next_version(self) -> int:
+        """The version of the next commit."""
+        return self.version + 1 if self.version else self.first_version
+
+    @property
     def next_nonce(self) -> str:
         """The nonce of the next commit. A record that bears it was committed by this turn only."""
-        return f"{self.nonce}.{self.version + 1}"
+        return f"{self.nonce}.{self.next_version}"
 
     @property
     def open_turn(self) -> OpenTurn:
@@ -112,7 +119,7 @@ class TurnState:
             now=self.now,
             message_id=message.id,
             lease_until=self.now + self.policy.lease.total_seconds(),
-            version=self.version + 1,
+            version=self.next_version,
             nonce=self.next_nonce,
             resolution=self.traits.resolution,
             headers=message.headers,
@@ -140,6 +147,8 @@ def load_record(state: TurnState) -> Commands[None]:
     else:
         state.record = record_from_json(state.machine, state.key, stored.body, size, state.policy.accepts)
     state.version = 0 if stored is None else stored.version
+    # Fixed here: a later `now` would give the steps and the commit of one version different ones.
+    state.first_version = state.traits.first_version(loaded.now)
     if not state.traits.fenced:
         yield from confirm_leases(state)
 

@@ -193,6 +193,11 @@ resource "aws_iam_role_policy" "work" {
         ]
         Resource = [aws_sqs_queue.messages.arn, aws_sqs_queue.delays.arn]
       },
+      { # for what is not settled's and names no instance
+        Effect   = "Allow"
+        Action   = "sqs:SendMessage"
+        Resource = [aws_sqs_queue.dead.arn, aws_sqs_queue.dead_delays.arn]
+      },
       {
         Effect   = "Allow"
         Action   = ["scheduler:CreateSchedule", "scheduler:UpdateSchedule", "scheduler:DeleteSchedule"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -111,6 +112,25 @@ def create_table(dynamodb: Any, table: str) -> None:
         ],
         KeySchema=[{"AttributeName": "key", "KeyType": "HASH"}, {"AttributeName": "part", "KeyType": "RANGE"}],
     )
+
+
+def add_dead_letter_queue(cloud: Cloud, queue: str) -> str:
+    """Give the queue at the URL `queue` a dead-letter queue, and return the URL of that."""
+    name, is_fifo = queue.rpartition("/")[2], queue.endswith(".fifo")
+    dead = f"{name.removesuffix('.fifo')}-dead{'.fifo' * is_fifo}"
+    url = str(cloud.sqs.create_queue(QueueName=dead, Attributes={"FifoQueue": "true"} if is_fifo else {})["QueueUrl"])
+    attributes = cloud.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+    policy = json.dumps({"deadLetterTargetArn": attributes["QueueArn"], "maxReceiveCount": 1000})
+    cloud.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"RedrivePolicy": policy})
+    return url
+
+
+def texts_in(cloud: Cloud, queue: str) -> list[tuple[str, str]]:
+    """Receive what is in the queue at the URL `queue`: the group and the body of each message."""
+    received = cloud.sqs.receive_message(
+        QueueUrl=queue, MaxNumberOfMessages=10, MessageSystemAttributeNames=["MessageGroupId"]
+    ).get("Messages", [])
+    return [(each.get("Attributes", {}).get("MessageGroupId", ""), each["Body"]) for each in received]
 
 
 def records_of(cloud: Cloud, addresses: Addresses) -> list[Any]:

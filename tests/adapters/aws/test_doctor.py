@@ -21,7 +21,7 @@ from settled_aws.doctor import (
     check_table,
 )
 from settled_aws.iam_permissions import worker_permissions
-from tests.adapters.aws.fixtures import REGION, Cloud, aws_url, client
+from tests.adapters.aws.fixtures import REGION, Cloud, add_dead_letter_queue, aws_url, client
 
 SOUND_QUEUE = {
     "ContentBasedDeduplication": "true",
@@ -95,6 +95,20 @@ def test_permissions_that_the_functions_lack_are_reported(cloud: Cloud, url: Aws
     assert f"{function} lacks the permission iam:PassRole on {last}" in problems
     assert len([each for each in problems if "lacks the permission" in each]) == 1
     assert f"no mapping leads from {url.delays} to a function" in problems
+
+
+def test_the_permission_to_move_messages_to_the_dead_letter_queue_is_checked(
+    cloud: Cloud, url: AwsUrl, addresses: Addresses
+) -> None:
+    iam, function = client("iam", cloud.endpoint), f"{url.table}-work"
+    role = iam.create_role(RoleName=function, AssumeRolePolicyDocument='{"Statement":[]}')["Role"]["Arn"]
+    mapped(cloud, function, role, addresses.queue_arn)
+    allow(iam, function, worker_permissions(url, addresses))
+    iam.close()
+    dead = add_dead_letter_queue(cloud, addresses.queue).rpartition("/")[2]
+    (problem,) = [each for each in examined(url) if "lacks the permission" in each]
+    assert problem.startswith(f"{function} lacks the permission sqs:SendMessage on ")
+    assert problem.endswith(f":{dead}")
 
 
 def mapped(cloud: Cloud, function: str, role: str, queue: str) -> None:

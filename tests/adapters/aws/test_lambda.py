@@ -19,8 +19,17 @@ from settled.durable import Backend, Delivery
 from settled_aws import Addresses, AwsUrl, lambda_handler
 from settled_aws.envelope import to_text
 from settled_aws.lambda_handler import begin_invocation
+from settled_aws.names import group_id
 from settled_runtime import Client, CodedBackend, CompositeBackend, Encryption, Host, StopSignal
-from tests.adapters.aws.fixtures import REGION, Cloud, Unhurried, backend, records_of
+from tests.adapters.aws.fixtures import (
+    REGION,
+    Cloud,
+    Unhurried,
+    add_dead_letter_queue,
+    backend,
+    records_of,
+    texts_in,
+)
 from tests.emulators.lambda_runtime import Environment, Invocation
 from tests.emulators.lambda_source import EventSource, failures
 from tests.support.builders import PATIENCE, fresh_name, message, until
@@ -152,7 +161,7 @@ class TestOneInvocation:
 
     @HANDLERS
     @pytest.mark.parametrize("body", ["hello", "[" * 100_000])
-    def test_a_message_that_is_not_ours_is_reported_with_the_rest_of_its_group_only(
+    def test_a_message_that_is_not_settleds_becomes_a_dead_letter_and_delays_nothing(
         self, function: Function, body: str, handler: str
     ) -> None:
         function.start("ada", "ben")
@@ -161,15 +170,38 @@ class TestOneInvocation:
             ada, ben = (to_text(message(Key("jobs", name), "1", take(1))) for name in ("ada", "ben"))
             later = to_text(message(Key("jobs", "ada"), "2", take(2)))
             sent = [("jobs/ada", ada), ("jobs/ada", body), ("jobs/ada", later), ("jobs/ben", ben)]
-            _, foreign, later_record, _ = records = queued(function, *sent)
-            assert reported(invoke(records)) == [foreign["messageId"], later_record["messageId"]]
-        assert (function.taken("ada"), function.taken("ben")) == ([1], [1])
+            assert reported(invoke(queued(function, *sent))) == []
+        assert (function.taken("ada"), function.taken("ben")) == ([1, 2], [1])
+        (letter,) = function.client.dead_letters("ada")
+        assert json.loads(letter.message.body) == {"kind": "malformed", "text": body}
 
-    def test_a_message_in_the_group_of_another_key_is_reported(self, function: Function) -> None:
+    def test_a_message_in_the_group_of_another_key_becomes_a_dead_letter_there(self, function: Function) -> None:
+        function.start("ada", "ben")
         with invoking(function) as invoke:
-            ada = record(message(Key("jobs", "ada"), "1", take(1)), "m1")
-            ada["attributes"] = {**ada["attributes"], "MessageGroupId": "jobs/ben"}
-            assert reported(invoke([ada])) == ["m1"]
+            invoke(received(function))
+            text = to_text(message(Key("jobs", "ada"), "1", take(1)))
+            assert reported(invoke(queued(function, ("jobs/ben", text)))) == []
+        assert (function.taken("ada"), function.taken("ben")) == ([], [])
+        (letter,) = function.client.dead_letters("ben")
+        assert json.loads(letter.message.body)["text"] == text
+
+    @pytest.mark.parametrize("has_dead_letter_queue", [True, False])
+    def test_a_message_that_names_no_instance_is_moved_or_reported_with_what_follows(
+        self, function: Function, has_dead_letter_queue: bool
+    ) -> None:
+        cloud, queue = function.cloud, function.addresses.queue
+        dead = add_dead_letter_queue(cloud, queue) if has_dead_letter_queue else None
+        key = Key("jobs", "x" * 200)
+        function.start(key.instance)
+        with invoking(function) as invoke:
+            invoke(received(function))
+            group, first, later = group_id(key), *(to_text(message(key, f"{n}", take(n))) for n in (1, 2))
+            records = queued(function, (group, first), (group, "hello"), (group, later))
+            failed = [] if dead else [each["messageId"] for each in records[1:]]
+            assert reported(invoke(records)) == failed
+        assert function.taken(key.instance) == ([1, 2] if dead else [1])
+        if dead is not None:
+            assert texts_in(cloud, dead) == [(group, "hello")]
 
     def test_a_message_for_an_unknown_machine_is_reported(self, function: Function) -> None:
         with invoking(function) as invoke:
@@ -237,6 +269,19 @@ class TestWithACodec:
         assert response == {"batchItemFailures": []}
         snapshot = client.get("ada")
         assert snapshot is not None and snapshot.context["taken"] == [1]
+
+    def test_a_message_that_is_not_settleds_becomes_a_dead_letter(
+        self, function: Function, aws: CompositeBackend
+    ) -> None:
+        """No sender has encoded it, and a codec that accepts no plain text must not hold it back."""
+        coded = CodedBackend(aws, Encryption({"a": bytes(64)}, accepts_plain_text=False))
+        client = Client(MACHINE, coded)
+        client.start("ada")
+        records = queued(function, ("jobs/ada", "hello"))
+        with Host([MACHINE], coded) as host:
+            assert lambda_handler(host)({"Records": records}, Unhurried()) == {"batchItemFailures": []}
+        (letter,) = client.dead_letters("ada")
+        assert json.loads(letter.message.body)["text"] == "hello"
 
     def test_delayed_messages_are_forwarded_as_they_are(self, function: Function, aws: CompositeBackend) -> None:
         coded = CodedBackend(aws, self.CODEC)

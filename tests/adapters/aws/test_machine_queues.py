@@ -9,6 +9,7 @@ import pytest
 from attrs import evolve
 
 from settled import ConflictError, Key, TooLargeError
+from settled.durable.malformed import is_malformed
 from settled_aws import Addresses, AwsUrl, examine_aws, lambda_handler
 from settled_runtime import Client, CompositeBackend, Host, Worker
 from tests.adapters.aws.fixtures import REGION, Cloud, Unhurried, backend, records_of
@@ -97,6 +98,15 @@ class TestAMessageInAnotherQueue:
         assert ids(aws.queue.receive(10, machines={"other"})) == []
         time.sleep(aws.lease.total_seconds() + 1.0)
         assert ids(plain.queue.receive(1)) == []
+
+    def test_is_forwarded_as_malformed_if_it_is_not_settleds(
+        self, cloud: Cloud, aws: CompositeBackend, addresses: Addresses
+    ) -> None:
+        cloud.sqs.send_message(QueueUrl=addresses.queue, MessageBody="hello", MessageGroupId=str(ORDER))
+        assert ids(aws.queue.receive(10, machines={"other"})) == []
+        (delivery,) = aws.queue.receive(10, machines={"order"})
+        assert delivery.message.key == ORDER
+        assert is_malformed(delivery.message)
 
     def test_is_forwarded_by_a_function(
         self, cloud: Cloud, url: AwsUrl, addresses: Addresses, aws: CompositeBackend, plain: CompositeBackend

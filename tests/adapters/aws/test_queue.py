@@ -11,16 +11,18 @@ import pytest
 from attrs import evolve
 
 from settled import ConflictError, EventError, Key, TooLargeError
+from settled.data import parse
 from settled.durable import Delivery, Message, Position
+from settled.durable.malformed import is_malformed
 from settled_aws import Addresses, AwsUrl, SqsFifoQueue
 from settled_aws.clock import RESOLUTION
 from settled_aws.envelope import from_text, to_text
-from settled_aws.names import epoch
+from settled_aws.names import epoch, group_id
 from settled_aws.queue import MAX_REQUEST_BYTES, Numbering, SendEntry, in_batches
 from settled_runtime import CompositeBackend
-from tests.adapters.aws.fixtures import LEASE, Cloud, backend
+from tests.adapters.aws.fixtures import LEASE, Cloud, add_dead_letter_queue, backend, texts_in
 from tests.adapters.aws.harness import AwsHarness
-from tests.support.builders import ADA, BEN, CEM, dead_letter, ids, keys, message, stored, timer
+from tests.support.builders import ADA, BEN, CEM, dead_letter, fresh_name, ids, message, stored, timer
 
 
 class TestOrder:
@@ -230,13 +232,79 @@ class TestBatches:
         assert [len(batch) for batch in in_batches(entries)] == [2, 2, 1]
 
 
-@pytest.mark.parametrize("body", ["hello", "{}", "[" * 100_000])
-def test_a_message_that_is_not_ours_is_left_to_the_queues_own_dead_letters(
-    cloud: Cloud, aws: CompositeBackend, addresses: Addresses, body: str
-) -> None:
-    cloud.sqs.send_message(QueueUrl=addresses.queue, MessageBody=body, MessageGroupId="x")
-    aws.queue.send([message(ADA, "1")])
-    assert keys(aws.queue.receive(10)) == [ADA]
+LONG = Key("m", "x" * 200)
+"""A key whose group is a hash."""
+
+
+class TestWhatIsNotSettleds:
+    """Anyone with access to the queue can send anything to it."""
+
+    @pytest.mark.parametrize("body", ["hello", "{}", "[" * 100_000, '{"kind":"wake"}', "e\u0301 é 🙂"])
+    def test_is_a_malformed_message_of_the_instance_whose_group_it_is_in(
+        self, cloud: Cloud, aws: CompositeBackend, addresses: Addresses, body: str
+    ) -> None:
+        aws.queue.send([message(ADA, "1")])
+        send_raw(cloud, addresses.queue, "signup/ada", body)
+        aws.queue.send([message(ADA, "2")])
+        before, malformed, after = aws.queue.receive(10)
+        assert (before.message, after.message) == (message(ADA, "1"), message(ADA, "2"))
+        assert malformed.message.key == ADA and is_malformed(malformed.message)
+        assert parse(malformed.message.body)["text"] == body
+        assert malformed.position is not None
+
+    def test_has_the_same_id_in_each_delivery(self, cloud: Cloud, aws: CompositeBackend, addresses: Addresses) -> None:
+        send_raw(cloud, addresses.queue, "signup/ada", "hello")
+        first = aws.queue.receive(10)
+        aws.queue.release(first)
+        assert ids(aws.queue.receive(10)) == ids(first)
+
+    def test_includes_a_message_in_the_group_of_another_key(
+        self, cloud: Cloud, aws: CompositeBackend, addresses: Addresses
+    ) -> None:
+        send_raw(cloud, addresses.queue, "signup/ben", to_text(message(ADA, "1")))
+        (delivery,) = aws.queue.receive(10)
+        assert delivery.message.key == BEN
+        assert is_malformed(delivery.message)
+
+    @pytest.mark.parametrize("group", ["x", "/x", "x/", group_id(LONG)])
+    def test_is_moved_to_the_dead_letter_queue_if_its_group_names_no_instance(
+        self,
+        cloud: Cloud,
+        aws: CompositeBackend,
+        addresses: Addresses,
+        group: str,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        dead = add_dead_letter_queue(cloud, addresses.queue)
+        send_raw(cloud, addresses.queue, group, "hello")
+        aws.queue.send([message(LONG, "1"), message(ADA, "1")])
+        assert {each.message for each in aws.queue.receive(10)} == {message(LONG, "1"), message(ADA, "1")}
+        assert texts_in(cloud, dead) == [(group, "hello")]
+        assert "is not settled's and names no instance; it was moved to" in caplog.text
+        assert "hello" not in caplog.text
+        time.sleep(LEASE + 0.5)
+        assert len(aws.queue.receive(10)) == 2, "all but what was moved is delivered again"
+
+    def test_stays_with_what_follows_in_its_group_if_there_is_no_dead_letter_queue(
+        self, cloud: Cloud, aws: CompositeBackend, addresses: Addresses, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        aws.queue.send([message(LONG, "1")])
+        send_raw(cloud, addresses.queue, group_id(LONG), "hello")
+        aws.queue.send([message(LONG, "2"), message(ADA, "1")])
+        assert {each.message for each in aws.queue.receive(10)} == {message(LONG, "1"), message(ADA, "1")}
+        assert "it stays, because the queue has no dead-letter queue" in caplog.text
+
+    def test_stays_if_it_cannot_be_moved(
+        self, cloud: Cloud, aws: CompositeBackend, addresses: Addresses, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        cloud.sqs.delete_queue(QueueUrl=add_dead_letter_queue(cloud, addresses.queue))
+        send_raw(cloud, addresses.queue, "x", "hello")
+        assert aws.queue.receive(10) == []
+        assert "it could not be moved to the dead-letter queue" in caplog.text
+
+
+def send_raw(cloud: Cloud, queue: str, group: str, body: str) -> None:
+    cloud.sqs.send_message(QueueUrl=queue, MessageBody=body, MessageGroupId=group, MessageDeduplicationId=fresh_name())
 
 
 def test_the_lease_is_that_of_the_url(url: AwsUrl, aws: CompositeBackend) -> None:

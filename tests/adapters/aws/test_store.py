@@ -6,13 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from attrs import evolve
 
 from settled import ConflictError, Key, TooLargeError
-from settled.durable import Stored
+from settled.durable import Capability, Stored
 from settled.durable.ports import DELETED
-from settled_aws import DynamoDBStore
+from settled_aws import Addresses, AwsUrl, DynamoDBStore
 from settled_aws.dynamodb_items import MAX_ITEM_BYTES, record_key
-from tests.adapters.aws.fixtures import Cloud, create_table
+from settled_runtime import CompositeBackend
+from tests.adapters.aws.fixtures import Cloud, backend, create_table
 from tests.support.builders import ADA, BEN, CEM, dead_letter, fresh_name, stored
 from tests.support.store_contract import ODD, Commits, DeadLetters, Deletes
 
@@ -103,21 +105,55 @@ def tombstone(version: int, body: str = '{"left":1}') -> Stored:
 
 
 class TestExpiry:
-    def test_a_finished_instance_expires_if_configured(self, cloud: Cloud) -> None:
+    @pytest.fixture
+    def expiring(self, cloud: Cloud) -> DynamoDBStore:
         table = fresh_name()
         create_table(cloud.dynamodb, table)
-        store = DynamoDBStore(cloud.dynamodb, table, keep_finished=timedelta(days=1), clock=lambda: 1_000_000.5)
+        return DynamoDBStore(cloud.dynamodb, table, keep_finished=timedelta(days=1), clock=lambda: 1_000_000.5)
+
+    def test_a_finished_instance_expires_if_configured(self, cloud: Cloud, expiring: DynamoDBStore) -> None:
+        expiring.commit(ADA, stored(1), 0)
+        expiring.commit(BEN, stored(1, status="done"), 0)
+        expiring.commit(CEM, stored(1), 0, [dead_letter(CEM, "1")])
+        expiring.delete(CEM, tombstone(2), 1)
+        assert expiry(cloud, expiring, ADA) is None
+        assert expiry(cloud, expiring, BEN) == expiry(cloud, expiring, CEM) == "1086400"
+
+    def test_one_that_has_dead_letters_does_not(self, cloud: Cloud, expiring: DynamoDBStore) -> None:
+        expiring.commit(ADA, stored(1, status="done"), 0, [dead_letter(ADA, "1")])
+        assert expiry(cloud, expiring, ADA) is None
+        expiring.commit(ADA, stored(2, status="done"), 1)
+        assert expiry(cloud, expiring, ADA) is None
+
+    def test_it_expires_once_the_last_dead_letter_is_removed(self, cloud: Cloud, expiring: DynamoDBStore) -> None:
+        expiring.commit(ADA, stored(1), 0, [dead_letter(ADA, f"{number}") for number in range(3)])
+        expiring.commit(ADA, stored(2, status="done"), 1, remove_dead_letters=2)
+        assert expiry(cloud, expiring, ADA) is None
+        expiring.commit(ADA, stored(3, status="done"), 2, remove_dead_letters=1)
+        assert expiry(cloud, expiring, ADA) == "1086400"
+
+    def test_no_request_is_made_for_an_instance_that_goes_on(self, cloud: Cloud, expiring: DynamoDBStore) -> None:
+        requests = list[str]()
+        watched = cloud.watched(requests.append).dynamodb
+        store = DynamoDBStore(watched, expiring._table, keep_finished=timedelta(days=1))  # pyright: ignore[reportPrivateUsage]
         store.commit(ADA, stored(1), 0)
-        store.commit(BEN, stored(1, status="done"), 0)
-        store.commit(CEM, stored(1), 0)
-        store.delete(CEM, tombstone(2), 1)
-        items = cloud.dynamodb.scan(TableName=table)["Items"]
-        expires = {item["key"]["S"]: item.get("expires") for item in items}
-        assert expires == {"signup/ada": None, "signup/ben": {"N": "1086400"}, "signup/cem": {"N": "1086400"}}
+        assert requests == ["put_item"]
+
+    def test_a_backend_whose_instances_expire_says_so(
+        self, cloud: Cloud, url: AwsUrl, addresses: Addresses, aws: CompositeBackend
+    ) -> None:
+        assert Capability.EXPIRY in backend(cloud, evolve(url, keep_finished=timedelta(days=1)), addresses).capabilities
+        assert Capability.EXPIRY not in aws.capabilities
 
 
-class TestDeadLettersOfAnExpiredInstance:
-    """Its record is gone, and the next instance of the name begins with version 1 again."""
+def expiry(cloud: Cloud, store: DynamoDBStore, key: Key) -> str | None:
+    table = store._table  # pyright: ignore[reportPrivateUsage]
+    item = cloud.dynamodb.get_item(TableName=table, Key=record_key(key), ConsistentRead=True)["Item"]
+    return item["expires"]["N"] if "expires" in item else None
+
+
+class TestDeadLettersWithoutARecord:
+    """An operator has removed it by hand, and the next instance of the name begins with version 1 again."""
 
     def left(self, cloud: Cloud) -> DynamoDBStore:
         table = fresh_name()

@@ -15,7 +15,7 @@ from settled_aws.delay_queue import FORWARD_VISIBILITY_TIMEOUT, DelayQueue
 from settled_aws.names import schedule_name
 from settled_aws.timers import at_expression
 from settled_runtime import CompositeBackend
-from tests.adapters.aws.fixtures import Cloud
+from tests.adapters.aws.fixtures import Cloud, add_dead_letter_queue, texts_in
 from tests.adapters.aws.harness import EPOCH, AwsHarness
 from tests.support.builders import ADA, BEN, ids, message, timer
 
@@ -79,12 +79,16 @@ class TestShortWaits:
         delays.forward(sent.extend)
         assert sent == []
 
-    def test_a_message_that_is_not_ours_is_left_in_the_queue(
-        self, cloud: Cloud, aws: CompositeBackend, addresses: Addresses
+    @pytest.mark.parametrize("has_dead_letter_queue", [True, False])
+    def test_a_message_that_is_not_settleds_is_moved_to_the_dead_letter_queue_if_there_is_one(
+        self, cloud: Cloud, aws: CompositeBackend, addresses: Addresses, has_dead_letter_queue: bool
     ) -> None:
+        dead = add_dead_letter_queue(cloud, addresses.delays) if has_dead_letter_queue else None
         cloud.sqs.send_message(QueueUrl=addresses.delays, MessageBody="hello")
         aws.timers.schedule(timer("t", time.time() + 0.1))
         assert waited_for(aws, 10.0) == ["t"]
+        if dead is not None:
+            assert texts_in(cloud, dead) == [("", "hello")]
 
 
 class TestLongWaits:

@@ -80,6 +80,12 @@ class Messaging:
         self.subscribe("-dead", topic)
         return topic
 
+    def dead_letters_received(self) -> list[tuple[str, bytes]]:
+        """Receive what is in the dead-letter topic: the ordering key and the data of each message."""
+        request = {"subscription": f"{self.subscription}-dead", "max_messages": 10}
+        received = self.subscriber.pull(request=request, retry=None, timeout=5.0).received_messages
+        return [(each.message.ordering_key, each.message.data) for each in received]
+
     def queue(self, **options: Any) -> PubSubQueue:
         settings: dict[str, Any] = {
             "lease": timedelta(seconds=LEASE),

@@ -51,6 +51,9 @@ class FakeQueue:
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None: ...
 
+    def set_aside(self, data: bytes, ordering: str, id: str) -> bool:
+        return False
+
     def backlog(self) -> Sequence[Backlog]:
         return ()
 

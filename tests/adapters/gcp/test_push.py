@@ -23,6 +23,7 @@ from attrs import field, frozen
 
 from settled import AccessDeniedError, Key, UnavailableError
 from settled.durable import Event, Message, Start, Timer, encode
+from settled.durable.malformed import is_malformed
 from settled_gcp.clock import ServerTime
 from settled_gcp.envelope import timer_to_text, to_text
 from settled_gcp.push import PushResponse, push_handler
@@ -110,7 +111,7 @@ def serving(server: GoogleServer, folder: Path, server_name: str, **variables: s
         "URL": server.url,
         "RECORDS": str(records),
         "TRACES": str(traces),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         "WORKERS": "1",
         **variables,
     }
@@ -185,6 +186,26 @@ class TestEachServer:
         for name, body in invalid_bodies().items():
             assert service.post(body, service.token())[0] == 400, name
         assert service.post(b"", service.token(), "GET")[0] == 405
+
+    @pytest.mark.parametrize("data", [b"hello", b"[" * 100_000, b"\xff"])
+    def test_a_message_that_is_not_settleds_becomes_a_dead_letter_and_delays_nothing(
+        self, service: Service, data: bytes
+    ) -> None:
+        instance = f"strange-{data[:1].hex()}"
+        service.post(pushed(start(instance)), service.token())
+        assert service.post(pushed(take(instance, 1), data, messageId=instance), service.token()) == (200, "")
+        (letter,) = service.client.dead_letters(instance)
+        assert is_malformed(letter.message)
+        assert service.post(pushed(take(instance, 1)), service.token())[0] == 200
+        assert service.taken(instance) == [1]
+
+    def test_a_message_under_the_ordering_key_of_another_key_becomes_a_dead_letter_there(
+        self, service: Service
+    ) -> None:
+        service.post(pushed(start("owner")), service.token())
+        assert service.post(pushed(take("ada", 7), orderingKey="jobs/owner"), service.token())[0] == 200
+        (letter,) = service.client.dead_letters("owner")
+        assert is_malformed(letter.message)
 
     def test_a_message_for_an_unknown_machine_is_not_acknowledged(self, service: Service) -> None:
         body = pushed(Message(Key("other", "ada"), "1", "{}"))
@@ -322,6 +343,25 @@ class TestWithACodec:
         assert found is not None and found.body.startswith(encoded.message.body[:20])
 
 
+class TestWhatNamesNoInstance:
+    """Without a dead-letter topic it is not acknowledged: see `invalid_bodies`."""
+
+    @pytest.mark.parametrize("ordering", ["", "x"])
+    def test_is_moved_to_the_dead_letter_topic(
+        self, messaging: Messaging, caplog: pytest.LogCaptureFixture, ordering: str
+    ) -> None:
+        messaging.unsubscribe()
+        messaging.subscribe(dead_letter_policy={"dead_letter_topic": messaging.dead_letters()})
+        records = MemoryBackend()
+        backend = CompositeBackend(records.store, messaging.queue(), records.timers)
+        with Host([MACHINE], backend) as host:
+            handler = push_handler(host, audience=AUDIENCE, email=PUSHER)
+            body = pushed(take("ada", 1), b"hello", orderingKey=ordering)
+            assert handler.handle_message(body) == PushResponse(HTTPStatus.OK)
+        assert messaging.dead_letters_received() == [(ordering, b"hello")]
+        assert "is not settled's and names no instance; it was moved to" in caplog.text
+
+
 @frozen
 class Waiting:
     """Records in memory, and timers that are only recorded."""
@@ -449,10 +489,9 @@ def invalid_bodies() -> Mapping[str, bytes]:
         "a list as its message": b'{"message": []}',
         "a text as its message": b'{"message": "data"}',
         "nested too deeply": b"[" * 100_000,
-        "a message nested too deeply": pushed(ada, b"[" * 100_000),
         "no base64": pushed(ada, data="***"),
-        "not ours": pushed(ada, b"hello"),
-        "no ordering key": json.dumps({"message": {"data": base64.b64encode(to_text(ada)).decode()}}).encode(),
         "no time": pushed(ada, publishTime="yesterday"),
-        "another ordering key": pushed(ada, orderingKey="jobs/ben"),
+        "no id": json.dumps({"message": {"data": base64.b64encode(to_text(ada)).decode()}}).encode(),
+        "no ordering key": pushed(ada, orderingKey=""),
+        "an ordering key that names no instance": pushed(ada, b"hello", orderingKey="x"),
     }

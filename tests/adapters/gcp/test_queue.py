@@ -8,6 +8,7 @@ import pytest
 
 from settled import ConflictError, EventError, Key, OutcomeUnknownError, TooLargeError, UnavailableError
 from settled.durable import Delivery, Message, Timer
+from settled.durable.malformed import is_malformed
 from settled_gcp.envelope import decode_received, from_text, timer_to_text, to_text
 from settled_gcp.names import MAX_ORDERING_KEY_BYTES, ordering_key
 from settled_gcp.queue import MAX_BATCH_SIZE, MAX_REQUEST_BYTES, PUSH_RECEIPT, PublishEntry, PubSubQueue, in_batches
@@ -330,26 +331,79 @@ class TestNames:
         assert (len(name), "/" in name) == (64, False)
 
 
-class TestForeignMessages:
-    def publish(self, messaging: Messaging, data: bytes, key: str) -> None:
-        request = {"topic": messaging.topic, "messages": [{"data": data, "ordering_key": key}]}
+LONG = Key("m", "x" * 2000)
+"""A key whose ordering key is a hash."""
+
+
+class TestWhatIsNotSettleds:
+    """Anyone with access to the topic can publish anything to it."""
+
+    def publish(self, messaging: Messaging, data: bytes, ordering: str) -> None:
+        request = {"topic": messaging.topic, "messages": [{"data": data, "ordering_key": ordering}]}
         messaging.publisher.publish(request=request, retry=None, timeout=5.0)
 
-    @pytest.mark.parametrize(
-        "data", [b"hello", b"\xff", b"{}", b'{"key":"a/b","id":1,"body":""}', b'{"key":"ab","id":"1","body":""}']
-    )
-    def test_they_are_left_to_the_subscriptions_dead_letter_policy(
+    @pytest.fixture
+    def dead(self, google: GoogleServer) -> Iterator[Messaging]:
+        """A subscription with a dead-letter topic."""
+        messaging = Messaging.at(google)
+        messaging.create_topic()
+        messaging.subscribe(
+            enable_exactly_once_delivery=True, dead_letter_policy={"dead_letter_topic": messaging.dead_letters()}
+        )
+        yield messaging
+        messaging.close()
+
+    @pytest.mark.parametrize("data", [b"hello", b"\xff", b"{}", b'{"kind":"wake"}', b'{"key":"a/b","id":1,"body":""}'])
+    def test_is_a_malformed_message_of_the_instance_whose_ordering_key_it_has(
         self, queue: PubSubQueue, messaging: Messaging, data: bytes
     ) -> None:
-        self.publish(messaging, data, "")
         queue.send([message(ADA, "1")])
-        assert ids(queue.receive(10)) == ["1"]
+        self.publish(messaging, data, "signup/ada")
+        queue.send([message(ADA, "2")])
+        before, malformed, after = queue.receive(10)
+        assert (before.message, after.message) == (message(ADA, "1"), message(ADA, "2"))
+        assert malformed.message.key == ADA
+        assert is_malformed(malformed.message)
+        queue.release([before, malformed, after])
+        assert [each.message for each in queue.receive(10)] == [before.message, malformed.message, after.message]
 
-    def test_a_message_under_another_ordering_key_is_not_received(
+    def test_includes_a_message_under_the_ordering_key_of_another_key(
         self, queue: PubSubQueue, messaging: Messaging
     ) -> None:
         self.publish(messaging, to_text(message(ADA, "1")), ordering_key(BEN))
-        assert ids(queue.receive(10)) == []
+        (delivery,) = queue.receive(10)
+        assert delivery.message.key == BEN
+        assert is_malformed(delivery.message)
+
+    @pytest.mark.parametrize("ordering", ["", "x", "/x", "x/", ordering_key(LONG)])
+    def test_is_moved_to_the_dead_letter_topic_if_it_names_no_instance(
+        self, dead: Messaging, ordering: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        queue = dead.queue()
+        self.publish(dead, b"hello", ordering)
+        queue.send([message(LONG, "1"), message(ADA, "1")])
+        assert {each.message for each in queue.receive(10)} == {message(LONG, "1"), message(ADA, "1")}
+        assert dead.dead_letters_received() == [(ordering, b"hello")]
+        assert "is not settled's and names no instance; it was moved to" in caplog.text
+        assert "hello" not in caplog.text
+        dead.server.advance(LEASE)
+        assert len(queue.receive(10)) == 2
+
+    def test_stays_with_what_follows_it_if_there_is_no_dead_letter_topic(
+        self, queue: PubSubQueue, messaging: Messaging, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        queue.send([message(LONG, "1")])
+        self.publish(messaging, b"hello", ordering_key(LONG))
+        queue.send([message(LONG, "2"), message(ADA, "1")])
+        assert {each.message for each in queue.receive(10)} == {message(LONG, "1"), message(ADA, "1")}
+        assert "it stays, because the subscription has no dead-letter topic" in caplog.text
+
+    def test_stays_if_it_cannot_be_moved(self, dead: Messaging, caplog: pytest.LogCaptureFixture) -> None:
+        self.publish(dead, b"hello", "x")
+        dead.server.fail("GetSubscription", "PERMISSION_DENIED")
+        assert dead.queue().receive(10) == []
+        assert "it could not be moved to the dead-letter topic" in caplog.text
+        assert dead.server.outstanding(dead.subscription) == 1
 
 
 class TestEarlyTimers:
@@ -407,7 +461,9 @@ class TestHeaders:
         data = to_text(message(ADA, "1"))[:-1] + f',"headers":{headers}}}'.encode()
         with pytest.raises(EventError, match="header"):
             from_text(data)
-        assert decode_received(data, ordering_key(ADA)) is None
+        decoded = decode_received(data, ordering_key(ADA), "1")
+        assert isinstance(decoded, Message)
+        assert is_malformed(decoded)
 
 
 class TestWaiting:

@@ -198,6 +198,10 @@ class TestDelete:
 
 
 class TestExpiry:
+    @pytest.fixture
+    def expiring(self, documents: Any, collection: Collection) -> FirestoreStore:
+        return FirestoreStore(documents, collection, keep_finished=timedelta(days=1), clock=lambda: 1_000_000.5)
+
     def test_a_finished_instance_expires_if_configured(self, documents: Any, collection: Collection) -> None:
         """With a TTL policy on the timestamp `expires`, Firestore deletes documents within a day."""
         store = FirestoreStore(documents, collection, keep_finished=timedelta(days=1), clock=lambda: 1_000_000.5)
@@ -218,6 +222,26 @@ class TestExpiry:
         found = expiry(documents, collection, ADA)
         assert found is not None
         assert found.timestamp() == pytest.approx(time.time() + DAY + 60.0, abs=PATIENCE)
+
+    def test_one_that_has_dead_letters_does_not(self, expiring: FirestoreStore, documents: Any) -> None:
+        expiring.commit(ADA, stored(1, status="done"), 0, [dead_letter(ADA, "1")])
+        assert expiry(documents, expiring.collection, ADA) is None
+        expiring.commit(ADA, stored(2, status="done"), 1)
+        assert expiry(documents, expiring.collection, ADA) is None
+
+    def test_it_expires_once_the_last_dead_letter_is_removed(self, expiring: FirestoreStore, documents: Any) -> None:
+        expiring.commit(ADA, stored(1), 0, [dead_letter(ADA, f"{number}") for number in range(3)])
+        expiring.commit(ADA, stored(2, status="done"), 1, remove_dead_letters=2)
+        assert expiry(documents, expiring.collection, ADA) is None
+        expiring.commit(ADA, stored(3, status="done"), 2, remove_dead_letters=1)
+        assert expiry(documents, expiring.collection, ADA) == datetime.fromtimestamp(1_086_400.5, UTC)
+
+    def test_no_request_is_made_for_an_instance_that_goes_on(self, documents: Any, collection: Collection) -> None:
+        requests = list[str]()
+        client = watched(documents, requests.append)
+        store = FirestoreStore(client, collection, keep_finished=timedelta(days=1), clock=lambda: 1.0)
+        store.commit(ADA, stored(1), 0)
+        assert requests == ["commit"]
 
     def test_an_instance_that_continues_does_not_expire(self, documents: Any, collection: Collection) -> None:
         store = FirestoreStore(documents, collection, keep_finished=timedelta(days=1))

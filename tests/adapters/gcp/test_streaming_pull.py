@@ -17,6 +17,7 @@ from attrs import define, field, frozen
 
 from settled import BackendConfigError, Backoff, ConflictError, Policy, UnavailableError
 from settled.durable import Delivery, Message
+from settled.durable.malformed import is_malformed
 from settled_gcp.connect import assemble
 from settled_gcp.envelope import to_text
 from settled_gcp.names import ordering_key
@@ -238,6 +239,22 @@ class TestTheStream:
         streamed.queue.close()
         streamed.advance(LEASE)
         assert ids(streamed.messaging.queue().receive(1, PATIENCE)) == ["1"]
+
+
+class TestWhatIsNotSettleds:
+    def test_is_delivered_as_malformed_or_set_aside(self, standing: GoogleServer) -> None:
+        with counting(standing) as streamed:
+            messaging = streamed.messaging
+            for ordering in ("x", "signup/ada"):
+                published = {"data": b"hello", "ordering_key": ordering}
+                request = {"topic": messaging.topic, "messages": [published]}
+                messaging.publisher.publish(request=request, retry=None, timeout=5.0)
+            streamed.send("1")
+            malformed = streamed.queue.receive(1, PATIENCE)
+            assert is_malformed(malformed[0].message)
+            streamed.queue.ack(malformed)
+            streamed.receives("1")
+            until(lambda: messaging.dead_letters_received() == [("x", b"hello")])
 
 
 @define(eq=False)

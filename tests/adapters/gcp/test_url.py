@@ -128,7 +128,7 @@ class TestOpening:
 
     def test_a_backend_opens_by_its_url(self, opened: Callable[..., Any]) -> None:
         backend = opened()
-        assert Capability.SCAN in backend.capabilities
+        assert backend.capabilities == {Capability.SCAN}
         backend.store.commit(ADA, stored(1), 0)
         assert [key for key, _ in backend.store.scan()] == [ADA]
         backend.queue.send([message(ADA, "1")])
@@ -136,6 +136,9 @@ class TestOpening:
         assert delivery.message == message(ADA, "1")
         backend.timers.schedule(timer("t", 4_102_444_800.0))
         backend.timers.cancel("t")
+
+    def test_a_backend_whose_instances_expire_says_so(self, opened: Callable[..., Any]) -> None:
+        assert Capability.EXPIRY in opened(keep_finished="60").capabilities
 
     def test_timers_may_be_swept(self, opened: Callable[..., Any]) -> None:
         backend = opened(timers="sweep", sweep_every="0.1")
