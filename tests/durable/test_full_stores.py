@@ -12,7 +12,7 @@ import pytest
 
 from settled import Machine, Outcome, Policy, TooLargeError, assign, setup
 from settled.data import parse
-from settled.durable import Write
+from settled.durable import Traits, Write
 from settled.durable.commands import Command, Finish
 from settled.durable.limits import MAX_ID_BYTES
 from tests.support.virtual_world import LEASE, World
@@ -139,6 +139,12 @@ class TestAnInstanceWhoseRecordHasFilledItsStore:
         world = grown([longest(f"b{number}") for number in range(300)])
         world.leave_room_for(0)
         self.require_halt_and_redrive(world, POISONS["a guard"], "i")
+
+    def test_is_halted_on_a_backend_whose_writes_are_atomic(self) -> None:
+        world = grown()
+        world.traits = Traits(atomic=True, fenced=True)
+        world.leave_room_for(0)
+        self.require_halt_and_redrive(world, POISONS["its size"], "i")
 
     def require_halt_and_redrive(self, world: FullStore, poison: Any, character: str) -> None:
         ids = [longest(f"m{number}", character) for number in range(13)]

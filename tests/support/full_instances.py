@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from settled import Backoff, Machine, Policy, assign, send_to, setup
+from settled import Backoff, Key, Machine, Policy, assign, send_to, setup
 from settled.durable import Backend, DeadLetter, Event, Message, encode
 from settled_runtime import Client, Host
 
@@ -84,7 +84,7 @@ class FullInstance:
         for number in range(LARGE_FOLLOWERS):
             self.client.send("ada", {"type": "GROW", "text": "x" * 390_000}, message_id=f"large{number}")
         body = encode(Event({"type": "GROW", "text": "é" * (largest // 2)}))
-        self.backend.queue.send([Message(self.client._key("ada"), "foreign", body)])
+        self.backend.queue.send([Message(Key("list", "ada"), "foreign", body)])
         self.work()
         return self.client.dead_letters("ada")
 

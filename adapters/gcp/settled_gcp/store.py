@@ -127,7 +127,7 @@ class FirestoreStore:
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
         documents = self._query_dead_letters(key)
         names = [name for each in documents for name in self._names(each)[1:]]
-        pieces = self._read_pieces(key, names) if names else {}
+        pieces = self._read_pieces(key, names)
         letters = [(each, self._names(each)[1:]) for each in documents]
         # Of a dead letter that was removed meanwhile, pieces are missing.
         whole = [(each, names) for each, names in letters if all(name in pieces for name in names)]
@@ -288,6 +288,8 @@ class FirestoreStore:
 
     def _read_pieces(self, key: Key, names: Sequence[str]) -> Mapping[str, Any]:
         """Return the documents that exist of those with these names."""
+        if not names:
+            return {}
         request = {"database": self.collection.database, "documents": names}
         with translated(f"reading the dead letters of {key}", repeatable=True):
             responses = self._client.batch_get_documents(request=request, retry=None, timeout=self._timeout)
