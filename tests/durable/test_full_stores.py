@@ -256,6 +256,14 @@ class TestADeadLetterThatTheStoreCannotKeep:
         assert "left out" in world.dead_letters()[0].reason
         assert str(world.record().halted).startswith("poison failed 3 times")
 
+    def test_may_be_that_of_a_message_that_was_skipped(self) -> None:
+        world = self.started()
+        world.policy = Policy(lease=timedelta(seconds=LEASE), max_attempts=3, failed_events="skip")
+        world.send({**POISONS["a guard"], "text": "x" * 20_000}, id="poison")
+        world.settle()
+        assert world.ids_of_dead_letters() == ["poison"]
+        assert world.record().halted is None
+
     def test_may_be_that_of_a_message_behind_it(self) -> None:
         world = self.started()
         for event in (POISONS["a guard"], LARGE, {"type": "GROW", "text": "x"}):

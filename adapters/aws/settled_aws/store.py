@@ -20,6 +20,7 @@ from settled_aws.client_protocols import DynamoDBClient
 from settled_aws.dynamodb_items import (
     ABSENT_KEY,
     DEAD_LETTER,
+    MAX_ITEM_BYTES,
     Item,
     by_dead_letter,
     check_size,
@@ -123,14 +124,15 @@ class DynamoDBStore:
             ConflictError: the version was not `expected`. Dead letters may have been deleted if it changed in between.
         """
         put = self._put_record(key, tombstone, expected)
+        # Each transaction checks the version, so that a deletion that lost the race stops at once. The record, whose
+        # size counts too, may be as large as any item.
+        unchanged = {"TableName": self._table, "Key": record_key(key), **_if_unchanged(expected)}
+        check = _Operation({"ConditionCheck": unchanged}, MAX_ITEM_BYTES)
         batch: list[_Operation] = []
         for item in self._query_dead_letters(key, {}):
             removal = self._delete_item(item)
-            if len(batch) + 1 == MAX_TRANSACTION_ITEMS or _size_of([put, *batch, removal]) > MAX_TRANSACTION_BYTES:
-                # Each transaction checks the version, so that a deletion that lost the race stops at once.
-                check = {"TableName": self._table, "Key": record_key(key), **_if_unchanged(expected)}
-                # DynamoDB counts the item of a check, too: no record is larger.
-                self._write_transaction(key, [_Operation({"ConditionCheck": check}, put.size), *batch])
+            if len(batch) + 1 == MAX_TRANSACTION_ITEMS or _size_of([check, *batch, removal]) > MAX_TRANSACTION_BYTES:
+                self._write_transaction(key, [check, *batch])
                 batch = []
             batch.append(removal)
         self._write_transaction(key, [put, *batch])

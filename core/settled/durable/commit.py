@@ -133,14 +133,14 @@ def write_step(state: TurnState, step: TurnStep) -> Commands[AfterWrite | None]:
     return AfterWrite(actions, step.done[len(acks) :]) if actions else None
 
 
-def write_smaller_step(state: TurnState, step: TurnStep) -> Commands[AfterWrite | None]:
-    """Do `write_step` for `step`, which the store has refused, with less in its record and then in its dead letters.
+def write_smaller_step(state: TurnState, *steps: TurnStep) -> Commands[AfterWrite | None]:
+    """Do `write_step` for the first of `steps` that the store takes with less in its record or in its dead letters.
 
     Raises:
-        TooLargeError: the store has refused that, too.
+        TooLargeError: the store has refused all of them.
     """
     version, refused = state.version, TooLargeError()
-    for smaller in _smaller_steps(state, step):
+    for smaller in (smaller for step in steps for smaller in _smaller_steps(state, step)):
         try:
             return (yield from write_step(state, smaller))
         except TooLargeError as error:
@@ -341,9 +341,9 @@ def record_failure(
     message, version = _current_message(state, message_id), state.version
     count = _failure_count(state, message, detail[:MAX_DETAIL_CHARACTERS])
     is_last = count.count >= state.policy.max_attempts
+    skipping = (yield from _skipping_step(state, message, count, detail)) if is_last else None
     try:
-        step = (yield from _skipping_step(state, message, count, detail)) if is_last else None
-        step = step or _failing_step(state, message, count, detail, is_last=is_last)
+        step = skipping or _failing_step(state, message, count, detail, is_last=is_last)
         yield from write_step(state, evolve(step, lost=lost))
     except TooLargeError:
         if state.version != version:
@@ -352,8 +352,9 @@ def record_failure(
         # actor that has just ended: it may be what is too large, and then its actor runs again.
         state.record = state.committed
         count = evolve(count, detail=detail[:MIN_DETAIL_CHARACTERS])
-        step = _failing_step(state, message, count, None, is_last=is_last)
-        yield from write_smaller_step(state, evolve(step, lost=lost))
+        failing = _failing_step(state, message, count, None, is_last=is_last)
+        steps = (failing,) if skipping is None else (skipping, failing)
+        yield from write_smaller_step(state, *(evolve(step, lost=lost) for step in steps))
     if is_last or lost is not None:
         return None
     wait = state.policy.backoff.wait(count.count + 1).total_seconds()
