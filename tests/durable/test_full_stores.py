@@ -172,6 +172,15 @@ class TestAnInstanceWhoseRecordHasFilledItsStore:
         assert halted.startswith(f"{longest('poison')} failed 3 times, at last with ")
         assert halted.endswith("é" * 50)
 
+    def test_is_halted_by_an_invalid_message_that_it_cannot_remember(self) -> None:
+        world = grown()
+        world.policy = Policy(lease=timedelta(seconds=LEASE), max_attempts=1)
+        world.leave_room_for(0)
+        world.post("ada", "{", id="invalid")
+        world.settle()
+        assert "let the machine keep less in its context" in str(world.record().halted)
+        assert world.ids_of_dead_letters() == ["invalid"]
+
     def test_is_halted_under_a_policy_that_skips(self) -> None:
         world = grown()
         world.policy = Policy(lease=timedelta(seconds=LEASE), max_attempts=3, failed_events="skip")

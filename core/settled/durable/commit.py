@@ -44,7 +44,14 @@ from settled.durable.record_text import MIN_CHARACTERS_WITH_ROOM
 from settled.durable.smaller import MIN_DETAIL_CHARACTERS, smaller_records, without_body
 from settled.durable.turn_state import TurnState, release_of
 from settled.durable.window import Outcome, Window
-from settled.errors import BackendRefusedError, ConflictError, LeaseLostError, OutcomeUnknownError, TooLargeError
+from settled.errors import (
+    BackendRefusedError,
+    ConflictError,
+    LeaseLostError,
+    OutcomeUnknownError,
+    SettledError,
+    TooLargeError,
+)
 
 MAX_LOST_ANSWERS = 5
 """How many answers to one write may be lost in a row before the turn gives up."""
@@ -133,13 +140,18 @@ def write_step(state: TurnState, step: TurnStep) -> Commands[AfterWrite | None]:
     return AfterWrite(actions, step.done[len(acks) :]) if actions else None
 
 
-def write_smaller_step(state: TurnState, *steps: TurnStep) -> Commands[AfterWrite | None]:
+def write_smaller_step(state: TurnState, refused: SettledError, *steps: TurnStep) -> Commands[AfterWrite | None]:
     """Do `write_step` for the first of `steps` that the store takes with less in its record or in its dead letters.
+
+    Args:
+        state: the turn.
+        refused: the error with which the store has refused them as they are.
+        steps: the steps.
 
     Raises:
         TooLargeError: the store has refused all of them.
     """
-    version, refused = state.version, TooLargeError()
+    version = state.version
     for smaller in (smaller for step in steps for smaller in _smaller_steps(state, step)):
         try:
             return (yield from write_step(state, smaller))
@@ -345,7 +357,7 @@ def record_failure(
     try:
         step = skipping or _failing_step(state, message, count, detail, is_last=is_last)
         yield from write_step(state, evolve(step, lost=lost))
-    except TooLargeError:
+    except TooLargeError as refused:
         if state.version != version:
             raise  # the commit stands; the store refused something that came after it
         # Uncounted, the message would fail for ever. So texts make room for the count, and so does the result of an
@@ -354,7 +366,7 @@ def record_failure(
         count = evolve(count, detail=detail[:MIN_DETAIL_CHARACTERS])
         failing = _failing_step(state, message, count, None, is_last=is_last)
         steps = (failing,) if skipping is None else (skipping, failing)
-        yield from write_smaller_step(state, *(evolve(step, lost=lost) for step in steps))
+        yield from write_smaller_step(state, refused, *(evolve(step, lost=lost) for step in steps))
     if is_last or lost is not None:
         return None
     wait = state.policy.backoff.wait(count.count + 1).total_seconds()

@@ -244,18 +244,18 @@ def _write(state: TurnState, step: TurnStep) -> Commands[AfterWrite | None]:
         is_single = len(step.done) + (step.record.turn is not None and not step.record.halted) < 2
         if is_single and (isinstance(error, LogicError) or not step.add_dead_letters):
             raise
+        refused = error
     # Together they are too large, or one of them made a context that is not JSON: apply the first one by itself, and
     # only the one that causes the error fails. A message that is set aside is not to fail, whatever its size.
     if not is_single:
         step = _apply_batch(state, limit=1)
-    if not step.add_dead_letters:
-        return (yield from write_step(state, step))
-    try:
-        return (yield from write_step(state, step))
-    except TooLargeError:
-        if state.version != version:
-            raise
-    return (yield from write_smaller_step(state, step))
+        try:
+            return (yield from write_step(state, step))
+        except TooLargeError as error:
+            if state.version != version or not step.add_dead_letters:
+                raise
+            refused = error
+    return (yield from write_smaller_step(state, refused, step))
 
 
 def _rearm_timers(state: TurnState) -> TurnStep | None:
