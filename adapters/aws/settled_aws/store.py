@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, NamedTuple
 
 from settled.durable.ports import DELETED, DeadLetter, Stored
@@ -100,12 +100,13 @@ class DynamoDBStore:
                 for at, each in enumerate(add_dead_letters)
                 for item in dead_letter_items(key, each, stored.version, at)
             ]
-            oldest = list(self._oldest_dead_letters(key, remove_dead_letters)) if remove_dead_letters else []
+            oldest = self._oldest_dead_letters(key, remove_dead_letters) if remove_dead_letters else ()
             # DynamoDB rejects a transaction with two operations on one item as invalid, and a Put replaces the item
             # anyway. An old dead letter has the sort key of a new one if another commit came first, which the condition
             # on the record finds out, or if it is left of an earlier instance, whose record has expired.
             replaced = [item["part"] for item in additions]
-            removals = [self._delete_item(item) for item in oldest if item["part"] not in replaced]
+            removed = [item for items in oldest for item in items if item["part"] not in replaced]
+            removals = map(self._delete_item, removed)
             self._write_transaction(key, [put, *removals, *map(self._put_dead_letter_item, additions)])
             return
         with translated(f"committing {key}, version {stored.version}, to {self._table}"):
@@ -182,10 +183,9 @@ class DynamoDBStore:
         with translated(f"committing {key} and its dead letters to {self._table}"):
             self._client.transact_write_items(TransactItems=[each.request for each in operations])
 
-    def _oldest_dead_letters(self, key: Key, count: int) -> Iterator[Item]:
-        """Return the items of the first `count` dead letters of `key`."""
-        letters = by_dead_letter(self._query_dead_letters(key, {"Limit": count}))
-        return chain.from_iterable(islice(letters, count))
+    def _oldest_dead_letters(self, key: Key, count: int) -> Sequence[Sequence[Item]]:
+        """Return the items of each of the first `count` dead letters of `key`."""
+        return list(islice(by_dead_letter(self._query_dead_letters(key, {"Limit": count})), count))
 
     def _query_dead_letters(self, key: Key, options: dict[str, Any]) -> Iterator[Item]:
         request = {
