@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Container, Generator, Iterable, Mapping
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
@@ -70,10 +70,11 @@ def forgets_what_was_not_acknowledged(patch: Patch) -> None:
 
 
 def loses_its_record_where_an_error_does_not_fit(patch: Patch) -> None:
-    def empty(_record: Record) -> Record:
-        return Record()
+    def empty(_record: Record, *, without_oldest: bool) -> Iterator[Record]:
+        assert not without_oldest, "the records of schedules are small"
+        yield Record()
 
-    patch.setattr(CORE["commit"], "_with_short_errors", empty)
+    patch.setattr(CORE["commit"], "smaller_records", empty)
 
 
 def names_effects_by_their_number(patch: Patch) -> None:
@@ -145,12 +146,15 @@ def leaves_an_empty_tombstone(patch: Patch) -> None:
 
 
 def halts_what_was_received_too_often(patch: Patch) -> None:
-    suspects = CORE["suspects"]
+    suspects, commit = CORE["suspects"], CORE["commit"]
 
     def watch(state: Any) -> Generator[Any, Any, None]:
         if suspects._is_received_too_often(state):
-            for _ in range(state.policy.max_attempts):
-                yield from CORE["commit"]._count_failure(state, state.first.message, "received too often", None)
+            message, attempts = state.first.message, state.policy.max_attempts
+            for number in range(1, attempts + 1):
+                failing = commit._failure_count(state, message, "received too often")
+                step = commit._failing_step(state, message, failing, None, is_last=number == attempts)
+                yield from commit.write_step(state, step)
 
     patch.setattr(CORE["turn"], "watch", watch)
 

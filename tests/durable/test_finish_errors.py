@@ -54,7 +54,7 @@ class TestACommitThatFailsAfterAnother:
         world.settle()
         for each in (tell(0), add(1), tell(2)):
             world.send(each)
-        for _ in range(2):  # the commit of the failure, and the one without most of the error's text
+        for _ in range(3):  # the commit of the failure, and those without most of the error's text
             world.fail_at(Finish, TooLargeError("the record with its failure"), nth=2)
         with pytest.raises(TooLargeError):
             world.deliver()

@@ -10,6 +10,7 @@ import pytest
 from settled import EventError, Json, Key, Outcome, TooLargeError, assign, send_to, setup
 from settled.data import MAX_DEPTH, MAX_EVENT_DEPTH
 from settled.durable import Event, Message, Start, Traits, encode
+from settled.durable.commands import Finish
 from settled.durable.limits import MAX_CHILD_NAME_BYTES, MAX_ID_BYTES, MAX_NAME_BYTES, message_from_outside
 from settled.durable.messages import ChildEnded, decode
 from tests.durable.machines import add, appending, applied
@@ -183,7 +184,7 @@ class TestTheMessagesOfMachines:
 
 
 SMALL = Traits(largest_message=1000)
-SIZES = {"fits": 700, "too large": 1000}
+SIZES = {"fits": 1000, "too large": 5100}
 
 
 def sender(**actions: Any) -> Any:
@@ -222,12 +223,31 @@ class TestWhatAMachineSends:
         world.settle()
         (dead_letter,) = world.dead_letters()
         assert dead_letter.message.id == "large"
-        size = "1,123" if delay is None else "1,050"
+        size = "5,223" if delay is None else "5,150"
         assert str(world.record().halted).endswith(
-            f"sender/ada: what it sends to hub/h has {size} bytes; the limit is 1,000: "
+            f"sender/ada: what it sends to hub/h has {size} bytes; the limit is 5,096: "
             "store large data elsewhere and send its address"
         )
         assert len(world.backend.store.dead_letters(Key("hub", "h"))) == 1
+
+    def test_is_not_in_the_timer_of_a_delayed_send(self) -> None:
+        """The services that keep timers have limits of their own, far below those of queues."""
+        world = World(sender(send=send_to("hub/h", large, delay=timedelta(hours=1))), [hub()], traits=SMALL)
+        world.start()
+        world.send({"type": "GO", "size": SIZES["fits"]})
+        world.settle(until=world.now)
+        (timer,) = [timer for each in world.commands if isinstance(each, Finish) for timer in each.write.timers]
+        assert len(timer.message.body) < 200
+
+    def test_may_be_the_largest_event_that_it_was_sent(self) -> None:
+        relayed = send_to("hub/" + "h" * MAX_NAME_BYTES, lambda a: a.event)
+        world = World(sender(send=relayed), [hub()], traits=SMALL)
+        world.start()
+        event = {"type": "GO", "text": "x" * (1000 - len(encode(Event({"type": "GO", "text": ""}))))}
+        message_from_outside(KEY, "id", Event(event), largest=1000)
+        world.send(event)
+        world.settle()
+        assert world.dead_letters() == []
 
     def test_fails_its_own_message_only(self) -> None:
         world = World(sender(send=send_to("hub/h", large)), [hub()], traits=SMALL)
@@ -241,7 +261,7 @@ class TestWhatAMachineSends:
 
     def test_may_be_the_output_of_a_child_that_is_too_large(self) -> None:
         child = setup(actors={}).machine(
-            {"id": "child", "initial": "end", "states": {"end": {"type": "final"}}, "output": {"text": "x" * 2000}}
+            {"id": "child", "initial": "end", "states": {"end": {"type": "final"}}, "output": {"text": "x" * 6000}}
         )
         parent = setup(actors={"child": child}).machine(
             {

@@ -250,11 +250,11 @@ class TestAMessageThatCannotBeTaken:
         host.client.start("ada")
         host.client.send("ada", {"type": "GO", "size": 100})
         assert host.work() == {Key("m", "ada"): TurnEnd.DONE}
-        host.client.send("ada", {"type": "GO", "size": 2000})
+        host.client.send("ada", {"type": "GO", "size": 6200})
         host.work()
         (released,) = [each for each in host.events if isinstance(each, Released) and each.key.machine == "m"]
         assert released.reason is ReleaseReason.FAILED
-        assert "m/ada: what it sends to other/x has 2,1" in released.detail
+        assert "m/ada: what it sends to other/x has 6,3" in released.detail
 
     def test_that_becomes_a_dead_letter_is_reported(self, running: Make) -> None:
         host = running(greeter(hello))

@@ -188,9 +188,9 @@ def _queue(
     url: AwsUrl, addresses: Addresses, sqs: SqsClient, delays: DelayQueue, clock: Callable[[], float]
 ) -> SqsFifoQueue | MachineQueues:
     if not addresses.queues:
-        return SqsFifoQueue(sqs, addresses.queue, url.lease, url.largest_message, delays, clock)
+        return SqsFifoQueue(sqs, addresses.queue, url.lease, delays, clock)
     default, *others = (
-        SqsFifoQueue(sqs, each, url.lease, url.largest_message, clock=clock)
+        SqsFifoQueue(sqs, each, url.lease, clock=clock)
         for each in dict.fromkeys((addresses.queue, *addresses.queues.values()))
     )
     by_url = {queue.url: queue for queue in (default, *others)}

@@ -46,7 +46,11 @@ class DelayQueue:
         self._lock = threading.Lock()
 
     def put(self, message: Message, wait: float) -> None:
-        """Add `message`, due in `wait` seconds (rounded up; at most `MAX_DELAY_SECONDS`)."""
+        """Add `message`, due in `wait` seconds (rounded up; at most `MAX_DELAY_SECONDS`).
+
+        Raises:
+            TooLargeError: it is larger than SQS allows; it was not sent.
+        """
         with translated(f"delaying a message in {self._url}"):
             self._client.send_message(QueueUrl=self._url, MessageBody=to_text(message), DelaySeconds=math.ceil(wait))
 

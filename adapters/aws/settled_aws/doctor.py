@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from settled import BackendRefusedError
 from settled.durable.release_delays import outage_of, receives_within
 from settled_aws.connect import ONE_ATTEMPT, Addresses, botocore_session, find_addresses, queue_url_prefix
+from settled_aws.envelope import largest_text
 from settled_aws.errors import code_of, translated
 from settled_aws.iam_permissions import (
     missing_permissions,
@@ -23,6 +24,7 @@ from settled_aws.iam_permissions import (
     set_aside_permissions,
     worker_permissions,
 )
+from settled_aws.queue import MAX_REQUEST_BYTES
 from settled_aws.url import AwsUrl, parse_url
 from settled_runtime.doctor import BackendProblem, Probe, in_words
 
@@ -97,11 +99,18 @@ def check_queue(url: AwsUrl, name: str, queue: Description) -> Iterator[BackendP
         yield BackendProblem(
             f"{name} keeps messages for less than 14 days", consequence, "Set the retention period to 1209600."
         )
-    if int(queue["MaximumMessageSize"]) < url.largest_message:
-        consequence = "a larger message fails only when it is sent"
-        remedy = f"Raise it, or set largest_message={queue['MaximumMessageSize']} in the URL."
-        yield BackendProblem(f"{name} takes {queue['MaximumMessageSize']} bytes at most", consequence, remedy)
+    yield from _check_message_size(url, name, queue)
     yield from _check_redrive_policy(name, int(queue["MessageRetentionPeriod"]), _redrive_policy(queue))
+
+
+def _check_message_size(url: AwsUrl, name: str, queue: Description) -> Iterator[BackendProblem]:
+    size, needed = int(queue["MaximumMessageSize"]), largest_text(url.largest_message)
+    if size < needed:
+        consequence = "a large message that a machine sends is refused after its step is committed, again and again"
+        remedy = (
+            f"Raise it to {MAX_REQUEST_BYTES}, or set a smaller largest_message in the URL: it is sent as {needed}."
+        )
+        yield BackendProblem(f"{name} takes {size} bytes at most", consequence, remedy)
 
 
 def _check_redrive_policy(name: str, retention: int, redrive: Description) -> Iterator[BackendProblem]:

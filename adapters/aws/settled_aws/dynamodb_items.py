@@ -3,12 +3,15 @@
 All items of a key share a partition key. The sort key is ``record`` for the record; for a dead letter it holds the
 version that added it and its number within that version. Versions only grow, from one instance under the key to the
 next, too, so sort order is dead letter order.
+
+The body of a dead letter that does not fit into its item is divided among further items, which follow it in sort order.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeAlias
 
 from settled.durable.headers import NO_HEADERS, headers_from_text, headers_to_text
@@ -22,6 +25,9 @@ Item: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 MAX_ITEM_BYTES = 400 * 1024
 """DynamoDB's limit on the size of an item; attribute names count."""
+
+MAX_PART_BYTES = 384 * 1024
+"""How much of a body one of several items holds; the rest is for the names of a key."""
 
 MAX_NUMBER_BYTES = 21
 """The most that DynamoDB counts for a number: 38 digits at two a byte, and overhead."""
@@ -87,28 +93,60 @@ def scan_request(status: str | None) -> dict[str, Any]:
     }
 
 
-def dead_letter_item(key: Key, dead_letter: DeadLetter, version: int, number: int) -> Item:
-    """Encode the dead letter with this `number` of those that version `version` of the record added."""
+def dead_letter_items(key: Key, dead_letter: DeadLetter, version: int, number: int) -> Sequence[Item]:
+    """Encode the dead letter with this `number` of those that version `version` of the record added.
+
+    It is one item, or several if it is larger than DynamoDB allows.
+    """
+    body = dead_letter.message.body
     item = {
         "key": _text(partition_key(key)),
         # Zero-padded, because sort keys are compared as strings.
         "part": _text(f"{DEAD_LETTER}{version:016}/{number:04}"),
         "id": _text(dead_letter.message.id),
-        "body": _text(dead_letter.message.body),
+        "body": _text(body),
         "reason": _text(dead_letter.reason),
         "at": _number(dead_letter.at),
         "detail": _text(dead_letter.detail),
     }
     if dead_letter.message.headers:
         item["headers"] = _text(headers_to_text(dead_letter.message.headers))
-    return item
+    return [item] if item_size(item) <= MAX_ITEM_BYTES else _divided(item, body)
 
 
-def dead_letter_from_item(key: Key, item: Item) -> DeadLetter:
-    """Decode an item that `dead_letter_item` encoded."""
-    headers = headers_from_text(_read(item["headers"])) if "headers" in item else NO_HEADERS
-    message = Message(key, _read(item["id"]), _read(item["body"]), headers)
-    return DeadLetter(message, _read(item["reason"]), float(item["at"]["N"]), _read(item["detail"]))
+def _divided(item: dict[str, Mapping[str, Any]], body: str) -> Sequence[Item]:
+    """Return `item` without its `body`, and the items that hold it."""
+    # In bytes, because a division may fall within a character.
+    encoded = body.encode("utf-8", "surrogatepass")
+    pieces = [encoded[start : start + MAX_PART_BYTES] for start in range(0, len(encoded), MAX_PART_BYTES)]
+    first = {name: value for name, value in item.items() if name != "body"} | {"pieces": _number(len(pieces))}
+    # No dead letter's own sort key is between that of `item` and these.
+    parts = [_text(f"{item['part']['S']}/{at:04}") for at in range(len(pieces))]
+    others = zip(parts, pieces, strict=True)
+    return [first, *({"key": item["key"], "part": part, "of": item["part"], "body": {"B": it}} for part, it in others)]
+
+
+def by_dead_letter(items: Iterator[Item]) -> Iterator[Sequence[Item]]:
+    """Return the items of each dead letter, given those of several in sort order."""
+    for item in items:
+        if "of" not in item:
+            yield [item, *islice(items, _pieces(item))]
+
+
+def dead_letter_from_items(key: Key, items: Sequence[Item]) -> DeadLetter | None:
+    """Decode the items of one dead letter; None if some are missing, because it was removed while they were read."""
+    first, *others = items
+    if len(others) < _pieces(first) or any(item.get("of") != first["part"] for item in others):
+        return None
+    headers = headers_from_text(_read(first["headers"])) if "headers" in first else NO_HEADERS
+    encoded = b"".join(bytes(item["body"]["B"]) for item in others)
+    body = encoded.decode("utf-8", "surrogatepass") if others else _read(first["body"])
+    message = Message(key, _read(first["id"]), body, headers)
+    return DeadLetter(message, _read(first["reason"]), float(first["at"]["N"]), _read(first["detail"]))
+
+
+def _pieces(item: Item) -> int:
+    return int(item["pieces"]["N"]) if "pieces" in item else 0
 
 
 def check_size(item: Item, what: str) -> None:
@@ -117,9 +155,14 @@ def check_size(item: Item, what: str) -> None:
     Raises:
         TooLargeError: it is.
     """
-    size = sum(len(name.encode()) + _size(value) for name, value in item.items())
+    size = item_size(item)
     if size > MAX_ITEM_BYTES:
         raise TooLargeError(f"{what}: {size:,} bytes; the limit of a DynamoDB item is {MAX_ITEM_BYTES:,}")
+
+
+def item_size(item: Item) -> int:
+    """Return the size of `item` as DynamoDB counts it, in bytes, or a little more."""
+    return sum(len(name.encode()) + _size(value) for name, value in item.items())
 
 
 def _size(value: Mapping[str, Any]) -> int:

@@ -2,7 +2,7 @@
 
 SQS knows a message group but not its key, and EventBridge Scheduler sends nothing but a text, so the text carries the
 key, the id, the body and the headers. It is readable JSON; characters that XML, and therefore SQS, does not allow are
-escaped.
+escaped. So the text may have twice the bytes of the body, and then some for the rest: see `largest_text`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from settled.errors import EventError
 from settled.key import Key
 from settled_aws.names import group_id, key_of_group
 
-_UNSENDABLE = re.compile("[\ud800-\udfff\ufffe\uffff\x7f]")
+_UNSENDABLE = re.compile("[\ud800-\udfff\ufffe\uffff]")
 """Characters to escape here; `json` itself escapes those below the space."""
+
+OVERHEAD_BYTES = 64 * 1024
+"""How many bytes a text has at most besides its body: for the key, the id and the headers, all escaped."""
 
 
 def to_text(message: Message) -> str:
@@ -69,3 +72,11 @@ def decode_received(text: str, group: str, id: str) -> Message | None:
 def size(text: str) -> int:
     """Return the size of `text` as SQS counts it, in bytes."""
     return len(text.encode("utf-8"))
+
+
+def largest_text(largest_message: int) -> int:
+    """Return how many bytes the text of a message may have whose body has up to `largest_message`.
+
+    The body is JSON, and of what JSON contains nothing takes more than twice its bytes here.
+    """
+    return 2 * largest_message + OVERHEAD_BYTES

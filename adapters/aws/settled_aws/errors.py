@@ -92,8 +92,16 @@ _NO_CREDENTIALS_FOUND = (
 )
 """Errors of looking for credentials on this machine. Any other error without a response is the configuration's."""
 
-_TOO_LARGE = ("Item size", "must be shorter than", "exceeded the maximum allowed size")
-"""Parts of AWS's messages about sizes. AWS gives such errors the general code ValidationException."""
+_TOO_LARGE = (
+    "Item size",
+    "must be shorter than",
+    "exceeded the maximum allowed size",
+    "payload size cannot exceed",
+    "aggregate size of the items in the transaction",
+    "Member must have length less than or equal to",
+    "otal request size",
+)
+"""Parts of AWS's messages about sizes. AWS gives such errors general codes, such as ValidationException."""
 
 
 @contextmanager

@@ -77,7 +77,6 @@ class SqsFifoQueue:
         client: a client of the service ``sqs``.
         url: of the queue.
         lease: the visibility timeout of deliveries: whole seconds.
-        max_message_bytes: the queue's MaximumMessageSize.
         delays: a delay queue; `receive` forwards its due messages.
         clock: the time in seconds since the epoch.
     """
@@ -87,14 +86,12 @@ class SqsFifoQueue:
         client: SqsClient,
         url: str,
         lease: timedelta = timedelta(seconds=30),
-        max_message_bytes: int = MAX_REQUEST_BYTES,
         delays: DelayQueue | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._lease = int(in_seconds(lease, "lease"))
         self._client = client
         self.url = url
-        self._max_message_bytes = max_message_bytes
         self._delays = delays
         self._clock = clock
         self._numbering: Numbering | None = None
@@ -240,8 +237,8 @@ class SqsFifoQueue:
     def _entry(self, message: Message) -> SendEntry:
         text = to_text(message)
         actual = size(text)
-        if actual > self._max_message_bytes:
-            sizes = f"{actual:,} bytes; the limit of this queue is {self._max_message_bytes:,}"
+        if actual > MAX_REQUEST_BYTES:
+            sizes = f"{actual:,} bytes; the limit of SQS is {MAX_REQUEST_BYTES:,}"
             raise TooLargeError(f"{message.key}: the message {message.id} has {sizes}")
         return SendEntry(group_id(message.key), deduplication_id(message), text, actual)
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from settled.durable.ports import DELETED, DeadLetter, Stored
 from settled.durations import in_seconds
@@ -20,10 +20,13 @@ from settled_aws.client_protocols import DynamoDBClient
 from settled_aws.dynamodb_items import (
     ABSENT_KEY,
     DEAD_LETTER,
+    MAX_ITEM_BYTES,
     Item,
+    by_dead_letter,
     check_size,
-    dead_letter_from_item,
-    dead_letter_item,
+    dead_letter_from_items,
+    dead_letter_items,
+    item_size,
     key_from_item,
     record_item,
     record_key,
@@ -36,8 +39,18 @@ from settled_aws.names import partition_key
 MAX_TRANSACTION_ITEMS = 100
 """DynamoDB's limit on the items of one TransactWriteItems."""
 
+MAX_TRANSACTION_BYTES = 4 * 1000 * 1000
+"""DynamoDB's limit on the size of all its items together; documented as 4 MB."""
+
 FINISHED = frozenset({"done", "error", "stopped", "absent", DELETED})
 """Statuses of instances that have ended or never started; only these may expire."""
+
+
+class _Operation(NamedTuple):
+    """An operation of a TransactWriteItems, and the size of its item in bytes."""
+
+    request: dict[str, Any]
+    size: int
 
 
 class DynamoDBStore:
@@ -78,51 +91,59 @@ class DynamoDBStore:
 
         Raises:
             ConflictError: another commit came first; nothing was written.
-            TooLargeError: an item is larger than 400 KB, or there are more than 100 items; nothing was written.
+            TooLargeError: an item is larger than 400 KB, or there are more than 100 items, or they are larger than 4 MB
+                together; nothing was written.
             OutcomeUnknownError: the response was lost; load the record to find out.
         """
         may_expire = self._keep_finished is not None and stored.index.status in FINISHED and not add_dead_letters
         # A dead letter that outlived its record would be one of the next instance. The query is no part of the commit,
         # but dead letters change in commits only, so they are those of the version `expected`.
         limit = remove_dead_letters + may_expire
-        oldest = list(self._dead_letter_items(key, limit)) if limit else []
+        oldest = self._oldest_dead_letters(key, limit) if limit else ()
         may_expire = may_expire and len(oldest) <= remove_dead_letters
         put = self._put_record(key, stored, expected, may_expire=may_expire)
         if add_dead_letters or remove_dead_letters:
             additions = [
-                self._put_dead_letter(dead_letter_item(key, each, stored.version, at))
+                item
                 for at, each in enumerate(add_dead_letters)
+                for item in dead_letter_items(key, each, stored.version, at)
             ]
             # DynamoDB rejects a transaction with two operations on one item as invalid, and a Put replaces the item
             # anyway. An old dead letter has the sort key of a new one if another commit came first, which the condition
             # on the record finds out, or if its record was removed by hand.
-            replaced = [each["Put"]["Item"]["part"] for each in additions]
-            removed = [item for item in oldest[:remove_dead_letters] if item["part"] not in replaced]
-            removals = [self._delete_dead_letter(item) for item in removed]
-            self._write_transaction(key, [{"Put": put}, *removals, *additions])
+            replaced = [item["part"] for item in additions]
+            removed = [item for items in oldest[:remove_dead_letters] for item in items if item["part"] not in replaced]
+            removals = map(self._delete_item, removed)
+            self._write_transaction(key, [put, *removals, *map(self._put_dead_letter_item, additions)])
             return
         with translated(f"committing {key}, version {stored.version}, to {self._table}"):
-            self._client.put_item(**put)
+            self._client.put_item(**put.request["Put"])
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
-        return [dead_letter_from_item(key, item) for item in self._dead_letter_items(key)]
+        letters = [dead_letter_from_items(key, items) for items in by_dead_letter(self._query_dead_letters(key, {}))]
+        return [each for each in letters if each is not None]
 
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
         """Replace the record by `tombstone` and delete the dead letters of `key`.
 
-        More than 100 items take several transactions; the last one writes the tombstone.
+        More than 100 items, or more than 4 MB, take several transactions; the last one writes the tombstone.
 
         Raises:
             ConflictError: the version was not `expected`. Dead letters may have been deleted if it changed in between.
         """
-        removals = [self._delete_dead_letter(item) for item in self._dead_letter_items(key)]
-        while len(removals) >= MAX_TRANSACTION_ITEMS:
-            # Each transaction checks the version, so that a deletion that lost the race stops at once.
-            some, removals = removals[: MAX_TRANSACTION_ITEMS - 1], removals[MAX_TRANSACTION_ITEMS - 1 :]
-            check = {"TableName": self._table, "Key": record_key(key), **_if_unchanged(expected)}
-            self._write_transaction(key, [{"ConditionCheck": check}, *some])
         put = self._put_record(key, tombstone, expected, may_expire=True)
-        self._write_transaction(key, [{"Put": put}, *removals])
+        # Each transaction checks the version, so that a deletion that lost the race stops at once. The record, whose
+        # size counts too, may be as large as any item.
+        unchanged = {"TableName": self._table, "Key": record_key(key), **_if_unchanged(expected)}
+        check = _Operation({"ConditionCheck": unchanged}, MAX_ITEM_BYTES)
+        batch: list[_Operation] = []
+        for item in self._query_dead_letters(key, {}):
+            removal = self._delete_item(item)
+            if len(batch) + 1 == MAX_TRANSACTION_ITEMS or _size_of([check, *batch, removal]) > MAX_TRANSACTION_BYTES:
+                self._write_transaction(key, [check, *batch])
+                batch = []
+            batch.append(removal)
+        self._write_transaction(key, [put, *batch])
 
     def ping(self) -> None:
         """Make the cheapest request, for the date of its response: an eventually consistent read of an absent item."""
@@ -157,30 +178,37 @@ class DynamoDBStore:
                 return
             request["ExclusiveStartKey"] = response["LastEvaluatedKey"]
 
-    def _put_record(self, key: Key, stored: Stored, expected: int, *, may_expire: bool) -> dict[str, Any]:
+    def _put_record(self, key: Key, stored: Stored, expected: int, *, may_expire: bool) -> _Operation:
         keep = self._keep_finished if may_expire else None
         item = record_item(key, stored, None if keep is None else self._clock() + keep)
         check_size(item, f"the record of {key}")
-        return {"TableName": self._table, "Item": item, **_if_unchanged(expected)}
+        return _Operation({"Put": {"TableName": self._table, "Item": item, **_if_unchanged(expected)}}, item_size(item))
 
-    def _put_dead_letter(self, item: Item) -> dict[str, Any]:
+    def _put_dead_letter_item(self, item: Item) -> _Operation:
         check_size(item, "a dead letter")
-        return {"Put": {"TableName": self._table, "Item": item}}
+        return _Operation({"Put": {"TableName": self._table, "Item": item}}, item_size(item))
 
-    def _delete_dead_letter(self, item: Item) -> dict[str, Any]:
-        return {"Delete": {"TableName": self._table, "Key": {name: item[name] for name in ("key", "part")}}}
+    def _delete_item(self, item: Item) -> _Operation:
+        primary_key = {name: item[name] for name in ("key", "part")}
+        return _Operation({"Delete": {"TableName": self._table, "Key": primary_key}}, item_size(item))
 
-    def _write_transaction(self, key: Key, writes: Sequence[dict[str, Any]]) -> None:
-        if len(writes) > MAX_TRANSACTION_ITEMS:
+    def _write_transaction(self, key: Key, operations: Sequence[_Operation]) -> None:
+        size = _size_of(operations)
+        if len(operations) > MAX_TRANSACTION_ITEMS:
             raise TooLargeError(
-                f"{key}: {len(writes)} items at once; the limit of a DynamoDB transaction is {MAX_TRANSACTION_ITEMS}"
+                f"{key}: {len(operations)} items at once; the limit of a DynamoDB transaction is "
+                f"{MAX_TRANSACTION_ITEMS}"
+            )
+        if size > MAX_TRANSACTION_BYTES:
+            raise TooLargeError(
+                f"{key}: {size:,} bytes at once; the limit of a DynamoDB transaction is {MAX_TRANSACTION_BYTES:,}"
             )
         with translated(f"committing {key} and its dead letters to {self._table}"):
-            self._client.transact_write_items(TransactItems=writes)
+            self._client.transact_write_items(TransactItems=[each.request for each in operations])
 
-    def _dead_letter_items(self, key: Key, limit: int | None = None) -> Iterator[Item]:
-        """Return the items of the dead letters of `key`, oldest first: all of them, or the first `limit`."""
-        return islice(self._query_dead_letters(key, {} if limit is None else {"Limit": limit}), limit)
+    def _oldest_dead_letters(self, key: Key, count: int) -> Sequence[Sequence[Item]]:
+        """Return the items of each of the first `count` dead letters of `key`."""
+        return list(islice(by_dead_letter(self._query_dead_letters(key, {"Limit": count})), count))
 
     def _query_dead_letters(self, key: Key, options: dict[str, Any]) -> Iterator[Item]:
         request = {
@@ -198,6 +226,10 @@ class DynamoDBStore:
             if "LastEvaluatedKey" not in response:
                 return
             request["ExclusiveStartKey"] = response["LastEvaluatedKey"]
+
+
+def _size_of(operations: Sequence[_Operation]) -> int:
+    return sum(each.size for each in operations)
 
 
 def _if_unchanged(expected: int) -> dict[str, Any]:

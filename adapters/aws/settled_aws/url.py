@@ -34,7 +34,7 @@ class AwsUrl:
     account: str | None = None
     lease: timedelta = timedelta(seconds=30)
     keep_finished: timedelta | None = None
-    # A DynamoDB item holds 400 KB. A larger message may fit neither into its record nor into a dead letter's item.
+    # A DynamoDB item holds 400 KB: a larger message does not fit into the record of an instance that has to keep it.
     largest_message: int = 384 * 1024
     queues: Mapping[str, str] = field(factory=dict[str, str])
 
@@ -93,10 +93,14 @@ def _lease(text: str) -> timedelta:
     return timedelta(seconds=lease)
 
 
+MAX_LARGEST_MESSAGE = 480 * 1024
+"""The highest `AwsUrl.largest_message`: however it has to be escaped, SQS takes such a message."""
+
+
 def _bytes(text: str) -> int:
     count = number(text, 1)
-    if not 1024 <= count <= 1024 * 1024:
-        raise ValueError("expected a number of bytes, from 1024 to 1048576: SQS's limits for a queue")
+    if not 1024 <= count <= MAX_LARGEST_MESSAGE:
+        raise ValueError(f"expected a number of bytes, from 1024 to {MAX_LARGEST_MESSAGE}: more may not fit into SQS")
     return count
 
 

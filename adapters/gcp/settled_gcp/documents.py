@@ -2,7 +2,8 @@
 
 The names of records sort like their keys, so the built-in index on document names lists instances in key order. Dead
 letters are in a subcollection of their record; each is named by the version that added it and its number within that
-version. Versions only grow, from one instance under the key to the next, too, so name order is dead letter order.
+version. Versions only grow, from one instance under the key to the next, too, so name order is dead letter order. The
+body of a dead letter that does not fit into its document is divided among documents in a subcollection of it.
 
 The ``EXEMPT_*`` fields should be exempt from Firestore's automatic single-field indexes. Setting up the database
 includes that, and the doctor checks it.
@@ -33,6 +34,9 @@ MAX_DOCUMENT_BYTES = 1024 * 1024
 MAX_FIELD_BYTES = MAX_DOCUMENT_BYTES - 89
 """Firestore's limit on the value of a field."""
 
+MAX_PIECE_BYTES = 1_000_000
+"""How much of a body one of several documents holds; the rest is for its name."""
+
 MAX_COMMIT_BYTES = 10 * 1024 * 1024
 """Firestore's limit on a request."""
 
@@ -46,7 +50,7 @@ EXPIRES = "expires"
 EXEMPT_RECORD_FIELDS: Sequence[str] = ("body", "key", "tags", "updated", "version", EXPIRES)
 """The fields of a record that need no index: queries filter by `status` only."""
 
-EXEMPT_DEAD_LETTER_FIELDS: Sequence[str] = ("id", "body", "reason", "at", "detail", "headers")
+EXEMPT_DEAD_LETTER_FIELDS: Sequence[str] = ("id", "body", "reason", "at", "detail", "headers", "pieces")
 """The fields of a dead letter, none of which needs an index."""
 
 
@@ -74,6 +78,11 @@ class Collection:
         """Return the name of the dead letter with this `number` of those that version `version` of the record added."""
         # Zero-padded, because names are compared as strings.
         return f"{self.record(key)}/{self.dead_letters}/{version:016}-{number:04}"
+
+    def piece(self, dead_letter: str, number: int) -> str:
+        """Return the name of the document with this piece of the body of the dead letter of this name."""
+        # The same id of a collection, so that the exemptions from indexes hold here, too.
+        return f"{dead_letter}/{self.dead_letters}/{number:04}"
 
     @property
     def timers(self) -> str:
@@ -180,11 +189,28 @@ def dead_letter_fields(dead_letter: DeadLetter) -> Fields:
     return fields
 
 
-def dead_letter_from(key: Key, document: Any) -> DeadLetter:
-    """Decode a dead letter."""
+def divided(fields: Fields) -> tuple[Fields, Sequence[Fields]]:
+    """Return the fields of a dead letter without its body, and those of each piece of its body."""
+    # In bytes, because a division may fall within a character.
+    body = _encoded(fields["body"])
+    starts = range(0, len(body), MAX_PIECE_BYTES)
+    pieces = [{"body": {"bytes_value": body[start : start + MAX_PIECE_BYTES]}} for start in starts]
+    others = {name: value for name, value in fields.items() if name != "body"}
+    return {**others, "pieces": {"integer_value": len(pieces)}}, pieces
+
+
+def pieces_of(document: Any) -> int:
+    """Return among how many other documents the body of the dead letter in `document` is divided; usually 0."""
+    return int(document.fields["pieces"].integer_value) if "pieces" in document.fields else 0
+
+
+def dead_letter_from(key: Key, document: Any, pieces: Sequence[Any] = ()) -> DeadLetter:
+    """Decode a dead letter, whose body is in the documents `pieces` if it is divided."""
     fields = document.fields
     headers = headers_from_text(_read(fields["headers"])) if "headers" in fields else NO_HEADERS
-    message = Message(key, _read(fields["id"]), _read(fields["body"]), headers)
+    encoded = b"".join(bytes(piece.fields["body"].bytes_value) for piece in pieces)
+    body = encoded.decode("utf-8", "surrogatepass") if pieces else _read(fields["body"])
+    message = Message(key, _read(fields["id"]), body, headers)
     return DeadLetter(message, _read(fields["reason"]), fields["at"].double_value, _read(fields["detail"]))
 
 
@@ -194,14 +220,23 @@ def checked_size(name: str, fields: Fields, what: str) -> int:
     Raises:
         TooLargeError: it is larger than Firestore allows.
     """
-    sizes = {field: _size(value) for field, value in fields.items()}
-    size = _size_of_name(name) + sum(len(field) + 1 + length for field, length in sizes.items()) + 32
-    if size > MAX_DOCUMENT_BYTES or max(sizes.values()) > MAX_FIELD_BYTES:
+    size = _size_of_document(name, fields)
+    if not fits(name, fields):
         raise TooLargeError(
             f"{what}: {size:,} bytes; the limit of Firestore is {MAX_DOCUMENT_BYTES:,} for a document, "
             "and 89 bytes less for one field"
         )
     return size
+
+
+def fits(name: str, fields: Fields) -> bool:
+    """Return whether a document is not larger than Firestore allows."""
+    largest_field = max(_size(value) for value in fields.values())
+    return _size_of_document(name, fields) <= MAX_DOCUMENT_BYTES and largest_field <= MAX_FIELD_BYTES
+
+
+def _size_of_document(name: str, fields: Fields) -> int:
+    return _size_of_name(name) + sum(len(field) + 1 + _size(value) for field, value in fields.items()) + 32
 
 
 def _size_of_name(name: str) -> int:
@@ -230,6 +265,11 @@ def _text(value: str) -> dict[str, Any]:
     except UnicodeEncodeError:
         return {"bytes_value": value.encode("utf-8", "surrogatepass")}
     return {"string_value": value}
+
+
+def _encoded(text: Mapping[str, Any]) -> bytes:
+    ((_, content),) = text.items()
+    return content.encode() if isinstance(content, str) else bytes(content)
 
 
 def _read(value: Any) -> str:

@@ -43,7 +43,15 @@ _STATUSES: Mapping[str, Translation] = {
 _NOT_SENT = ("failed to connect", "connections to all backends failing", "DNS resolution failed")
 """Parts of gRPC's messages for a request that was not sent: nothing happened."""
 
-_TOO_LARGE = ("too large", "too big", "larger than max", "longer than", "maximum entity size", "exceeds the maximum")
+_TOO_LARGE = (
+    "too large",
+    "too big",
+    "larger than max",
+    "longer than",
+    "maximum entity size",
+    "exceeds the maximum",
+    "exceeds maximum",
+)
 """Parts of Google's messages about sizes, which have the general statuses INVALID_ARGUMENT and RESOURCE_EXHAUSTED."""
 
 

@@ -1,4 +1,4 @@
-"""The store on Firestore: one document for each record, and one in its subcollection for each dead letter.
+"""The store on Firestore: a document for each record, and one or more in its subcollection for each dead letter.
 
 A commit is one Commit request, with the record and its dead letters; Firestore applies all of it or nothing. Firestore
 itself also checks the version, in one of two ways. By `ConcurrencyMode.PRECONDITION` the record's update time must be
@@ -28,7 +28,10 @@ from settled_gcp.documents import (
     checked_size,
     dead_letter_fields,
     dead_letter_from,
+    divided,
+    fits,
     key_from,
+    pieces_of,
     record_fields,
     stored_from,
     version_from,
@@ -42,6 +45,9 @@ FINISHED = frozenset({"done", "error", "stopped", "absent", DELETED})
 
 MAX_CACHED_UPDATE_TIMES = 10_000
 """For how many keys the update time of the latest known version is cached."""
+
+_NAMES = ("__name__", "pieces")
+"""The fields that the names of all documents of a dead letter follow from."""
 
 _LOST_CREATE_STATUSES = ("ALREADY_EXISTS",)
 _LOST_UPDATE_STATUSES = ("FAILED_PRECONDITION", "NOT_FOUND")
@@ -103,23 +109,32 @@ class FirestoreStore:
             OutcomeUnknownError: the response was lost; load the record to find out.
         """
         additions = [
-            self._dead_letter_write(key, stored.version, number, each) for number, each in enumerate(add_dead_letters)
+            write
+            for number, each in enumerate(add_dead_letters)
+            for write in self._dead_letter_writes(key, stored.version, number, each)
         ]
         may_expire = self._keep_finished is not None and stored.index.status in FINISHED and not add_dead_letters
         # Every change of the dead letters is part of a commit. So if the version is still `expected` at the commit,
         # the oldest ones are still those that this query returned, although it is no part of the transaction.
         limit = remove_dead_letters + may_expire
-        oldest = [each.name for each in self._query_dead_letters(key, limit, ("__name__",))] if limit else []
+        oldest = self._query_dead_letters(key, limit, _NAMES) if limit else ()
         # A dead letter that outlived its record would be one of the next instance.
         may_expire = may_expire and len(oldest) <= remove_dead_letters
         # If its record was removed by hand, it may have the name of a new one.
         added = [each["update"]["name"] for each in additions]
-        removals = [{"delete": name} for name in oldest[:remove_dead_letters] if name not in added]
+        removed = [name for each in oldest[:remove_dead_letters] for name in self._names(each)]
+        removals = [{"delete": name} for name in removed if name not in added]
         record = self._record_write(key, stored, may_expire=may_expire)
         self._commit(key, stored.version, expected, [record, *additions, *removals])
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
-        return [dead_letter_from(key, document) for document in self._query_dead_letters(key)]
+        documents = self._query_dead_letters(key)
+        names = [name for each in documents for name in self._names(each)[1:]]
+        pieces = self._read_pieces(key, names)
+        letters = [(each, self._names(each)[1:]) for each in documents]
+        # Of a dead letter that was removed meanwhile, pieces are missing.
+        whole = [(each, names) for each, names in letters if all(name in pieces for name in names)]
+        return [dead_letter_from(key, each, [pieces[name] for name in names]) for each, names in whole]
 
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
         """Replace the record by `tombstone` and delete the dead letters of `key` if the version is still `expected`.
@@ -128,7 +143,8 @@ class FirestoreStore:
             ConflictError: the version was not `expected`; nothing was deleted.
             TooLargeError: the names of the dead letters alone are larger than 10 MiB; nothing was deleted.
         """
-        dead_letters = [{"delete": each.name} for each in self._query_dead_letters(key, fields=("__name__",))]
+        found = self._query_dead_letters(key, fields=_NAMES)
+        dead_letters = [{"delete": name} for each in found for name in self._names(each)]
         record = self._record_write(key, tombstone, may_expire=True)
         self._commit(key, tombstone.version, expected, [record, *dead_letters])
 
@@ -259,9 +275,30 @@ class FirestoreStore:
         fields = record_fields(key, stored, None if keep is None else self._clock() + keep)
         return {"update": {"name": self.collection.record(key), "fields": fields}}
 
-    def _dead_letter_write(self, key: Key, version: int, number: int, dead_letter: DeadLetter) -> FirestoreRequest:
-        name = self.collection.dead_letter(key, version, number)
-        return {"update": {"name": name, "fields": dead_letter_fields(dead_letter)}}
+    def _dead_letter_writes(
+        self, key: Key, version: int, number: int, dead_letter: DeadLetter
+    ) -> Sequence[FirestoreRequest]:
+        name, fields = self.collection.dead_letter(key, version, number), dead_letter_fields(dead_letter)
+        if fits(name, fields):
+            return [{"update": {"name": name, "fields": fields}}]
+        first, pieces = divided(fields)
+        documents = [(name, first), *((self.collection.piece(name, at), piece) for at, piece in enumerate(pieces))]
+        return [{"update": {"name": name, "fields": fields}} for name, fields in documents]
+
+    def _names(self, dead_letter: Any) -> Sequence[str]:
+        """Return the names of the document of a dead letter, and of those with the pieces of its body."""
+        name = str(dead_letter.name)
+        return [name, *(self.collection.piece(name, at) for at in range(pieces_of(dead_letter)))]
+
+    def _read_pieces(self, key: Key, names: Sequence[str]) -> Mapping[str, Any]:
+        """Return the documents that exist of those with these names."""
+        if not names:
+            return {}
+        request = {"database": self.collection.database, "documents": names}
+        with translated(f"reading the dead letters of {key}", repeatable=True):
+            responses = self._client.batch_get_documents(request=request, retry=None, timeout=self._timeout)
+            found = [each.found for each in self._clock.observe_each(responses) if "found" in each]
+        return {str(each.name): each for each in found}
 
     def _check_sizes(self, key: Key, writes: Sequence[FirestoreRequest]) -> None:
         """Check that Firestore accepts documents and a request of these sizes.

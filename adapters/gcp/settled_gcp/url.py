@@ -61,7 +61,7 @@ class GcpUrl:
     publish: str | None = None
     machines: frozenset[str] = frozenset()
     dead_subscription: str | None = None
-    # A Firestore document holds 1 MiB. A larger message may fit neither into its record nor into a dead letter's.
+    # A Firestore document holds 1 MiB: a larger message does not fit into the record of an instance that must keep it.
     largest_message: int = 960 * 1024
 
     @property
@@ -145,6 +145,17 @@ def _base_url(text: str) -> str:
     return text.rstrip("/")
 
 
+MAX_LARGEST_MESSAGE = 4 * 1024 * 1024
+"""The highest `GcpUrl.largest_message`: however it has to be escaped, Pub/Sub takes such a message."""
+
+
+def _largest_message(text: str) -> int:
+    size = message_size(text)
+    if size > MAX_LARGEST_MESSAGE:
+        raise ValueError(f"expected {MAX_LARGEST_MESSAGE} bytes at most: more may not fit into Pub/Sub")
+    return size
+
+
 _OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "collection": _name,
     "topic": _name,
@@ -162,5 +173,5 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "publish": _base_url,
     "machines": _machines,
     "dead_subscription": _name,
-    "largest_message": message_size,
+    "largest_message": _largest_message,
 }

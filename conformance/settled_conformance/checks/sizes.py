@@ -8,20 +8,25 @@ from __future__ import annotations
 from functools import partial
 from itertools import count
 
-from settled.durable import DeadLetter, Index, Stored, Timer
+from settled import Key
+from settled.durable import DeadLetter, Index, Message, Stored, Timer
+from settled.durable.limits import MAX_ID_BYTES, MAX_NAME_BYTES, MAX_SENDER_BYTES
 from settled_conformance.checks import checks
 from settled_conformance.fixture import BackendFixture, dead_letter, key, message, stored
 
 SIZES = (65_536, 65_537, 150_001, 262_145, 2**20, 2**20 + 1, 2**21 + 1)
 """Typical limits of vendors, columns and buffers, and sizes just above them."""
 
-ROOM = 1024
-"""How many bytes of the largest message a queue may need for a key, an id and itself."""
-
 
 def _plain(size: int) -> str:
     """Return a text of `size` single-byte characters."""
     return f'{{"text":"{_long(_COUNTED, size - 11)}"}}'
+
+
+def _quotes(size: int) -> str:
+    """Return a text of `size` bytes, nearly all of which become two within another JSON text."""
+    text = r"\"" * ((size - 11) // 2)
+    return f'{{"text":"{text}"}}'.ljust(size)
 
 
 def _various(size: int) -> str:
@@ -50,12 +55,16 @@ def a_body_of_any_size_comes_back_whole_or_is_refused(fixture: BackendFixture) -
 
 @checks("D6")
 def a_message_of_the_size_that_the_backend_declares_is_taken(fixture: BackendFixture) -> None:
-    text = _plain(fixture.backend.largest_message - ROOM)
-    fixture.require(
-        fixture.fits(partial(fixture.send, message("m", key(), text))), "a message was refused as too large"
-    )
-    held = fixture.receives("m")
-    _require_whole(fixture, held[0].message.body, text, "the body of a message")
+    longest = Key("m" * MAX_NAME_BYTES, '"' * MAX_NAME_BYTES)
+    headers = {f"h{number}": '"' * 1000 for number in range(4)}
+    largest = fixture.backend.largest_message + MAX_SENDER_BYTES
+    for number, text in enumerate((_plain(largest), _quotes(largest))):
+        id = f"{number}".rjust(MAX_ID_BYTES, '"')
+        large = Message(longest, id, text, headers)
+        fixture.require(fixture.fits(partial(fixture.send, large)), "a message was refused as too large")
+        held = fixture.receives(id)
+        _require_whole(fixture, held[0].message.body, text, "the body of a message")
+        fixture.backend.queue.ack(held)
 
 
 @checks("D6")

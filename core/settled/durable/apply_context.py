@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, assert_never
 
 from settled._fast_frozen import evolve
 from settled.durable.headers import NO_HEADERS
-from settled.durable.limits import MAX_MESSAGE_BYTES, is_larger, too_large
+from settled.durable.limits import MAX_MESSAGE_BYTES, MAX_SENDER_BYTES, is_larger, too_large
 from settled.durable.messages import Message, Timer
 from settled.durable.record import (
     CancelTimer,
@@ -35,7 +35,7 @@ class ApplyContext(NamedTuple):
         nonce: the nonce of that commit.
         resolution: by how many seconds `now` may be behind.
         headers: the headers of the message that is applied, which its effects get.
-        largest_message: how many bytes the body of a message may have.
+        largest_message: how many bytes the body of a message from outside may have.
     """
 
     machine: Machine[Any]
@@ -77,8 +77,9 @@ class ApplyContext(NamedTuple):
         Raises:
             TooLargeError: it is.
         """
-        if is_larger(body, self.largest_message):
-            raise too_large(f"{self.key}: what it sends to {target}", body, self.largest_message)
+        largest = self.largest_message + MAX_SENDER_BYTES
+        if is_larger(body, largest):
+            raise too_large(f"{self.key}: what it sends to {target}", body, largest)
 
 
 def _with_headers(item: OutboxItem, headers: Mapping[str, str]) -> OutboxItem:

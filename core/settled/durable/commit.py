@@ -8,6 +8,8 @@ the store: the record's nonce tells whose commit it is.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from attrs import frozen
 
 from settled._fast_frozen import evolve
@@ -38,19 +40,24 @@ from settled.durable.record import (
     Watch,
 )
 from settled.durable.record_json import record_to_stored
+from settled.durable.record_text import MIN_CHARACTERS_WITH_ROOM
+from settled.durable.smaller import MIN_DETAIL_CHARACTERS, smaller_records, without_body
 from settled.durable.turn_state import TurnState, release_of
-from settled.durable.window import Outcome
-from settled.errors import BackendRefusedError, ConflictError, LeaseLostError, OutcomeUnknownError, TooLargeError
+from settled.durable.window import Outcome, Window
+from settled.errors import (
+    BackendRefusedError,
+    ConflictError,
+    LeaseLostError,
+    OutcomeUnknownError,
+    SettledError,
+    TooLargeError,
+)
 
 MAX_LOST_ANSWERS = 5
 """How many answers to one write may be lost in a row before the turn gives up."""
 
 MAX_DETAIL_CHARACTERS = 1000
 """How much of an error's text a record keeps, so that errors cannot make it outgrow the store."""
-
-MIN_DETAIL_CHARACTERS = 100
-"""How much of it a record keeps that would outgrow the store otherwise."""
-
 
 KEEP_LESS = "let the machine keep less in its context, such as the address of data that is stored elsewhere"
 """The remedy for a record that is too large."""
@@ -133,6 +140,43 @@ def write_step(state: TurnState, step: TurnStep) -> Commands[AfterWrite | None]:
     return AfterWrite(actions, step.done[len(acks) :]) if actions else None
 
 
+def write_smaller_step(state: TurnState, refused: SettledError, *steps: TurnStep) -> Commands[AfterWrite | None]:
+    """Do `write_step` for the first of `steps` that the store takes with less in its record or in its dead letters.
+
+    Args:
+        state: the turn.
+        refused: the error with which the store has refused them as they are.
+        steps: the steps.
+
+    Raises:
+        TooLargeError: the store has refused all of them.
+    """
+    version = state.version
+    for smaller in (smaller for step in steps for smaller in _smaller_steps(state, step)):
+        try:
+            return (yield from write_step(state, smaller))
+        except TooLargeError as error:
+            if state.version != version:
+                raise  # the commit stands; the store refused something that came after it
+            refused = error
+    raise refused
+
+
+def _smaller_steps(state: TurnState, step: TurnStep) -> Iterator[TurnStep]:
+    record, dead_letters = step.record, step.add_dead_letters
+    assert record is not None, "only what is stored can be too large"
+    records = [record]
+    if record.halted or record.failing:
+        # Only what is no longer pinned may leave the window.
+        record = evolve(record, window=_unpinned(state, record))
+        size = len(record_to_stored(state.machine, record, state.version + 1, state.now).body)
+        records = list(smaller_records(record, without_oldest=size >= MIN_CHARACTERS_WITH_ROOM))
+        yield from (evolve(step, record=each) for each in records)
+    without_bodies = tuple([without_body(each) for each in dead_letters])
+    if without_bodies != dead_letters:
+        yield from (evolve(step, record=each, add_dead_letters=without_bodies) for each in records)
+
+
 def perform_and_ack(state: TurnState, after: AfterWrite) -> Commands[TurnEnd | None]:
     """Perform the actions of a step, then acknowledge. A failed action counts as a failure of its message."""
     actions = after.actions
@@ -169,9 +213,13 @@ def _stamped(state: TurnState, step: TurnStep, record: Record, *, has_actions: b
         record,
         high_water_mark=_next_mark(state, record, step.done),
         nonce=state.next_nonce,
-        # Compared with the ids that were pinned before: what lay ahead of these deliveries was acknowledged.
-        window=record.window.unpin(state.delivered, state.record.window.pinned),
+        window=_unpinned(state, record),
     )
+
+
+def _unpinned(state: TurnState, record: Record) -> Window:
+    # Compared with the ids that were pinned before: what lay ahead of these deliveries was acknowledged.
+    return record.window.unpin(state.delivered, state.record.window.pinned)
 
 
 def _next_mark(state: TurnState, record: Record, done: tuple[Delivery, ...]) -> Position | None:
@@ -303,45 +351,44 @@ def record_failure(
     """
     state.is_watched = False  # the failure is known, so whatever was run has not ended this worker
     message, version = _current_message(state, message_id), state.version
+    count = _failure_count(state, message, detail[:MAX_DETAIL_CHARACTERS])
+    is_last = count.count >= state.policy.max_attempts
+    skipping = (yield from _skipping_step(state, message, count, detail)) if is_last else None
     try:
-        failing = yield from _count_failure(state, message, detail[:MAX_DETAIL_CHARACTERS], lost, reason=detail)
-    except TooLargeError:
+        step = skipping or _failing_step(state, message, count, detail, is_last=is_last)
+        yield from write_step(state, evolve(step, lost=lost))
+    except TooLargeError as refused:
         if state.version != version:
             raise  # the commit stands; the store refused something that came after it
-        # Uncounted, the message would fail for ever. So the texts of errors make room for the count, and so does the
-        # result of an actor that has just ended: it may be what is too large, and then its actor runs again.
-        state.record = _with_short_errors(state.committed)
-        failing = yield from _count_failure(state, message, detail[:MIN_DETAIL_CHARACTERS], lost)
-    if failing is None or lost is not None:
+        # Uncounted, the message would fail for ever. So texts make room for the count, and so does the result of an
+        # actor that has just ended: it may be what is too large, and then its actor runs again.
+        state.record = state.committed
+        count = evolve(count, detail=detail[:MIN_DETAIL_CHARACTERS])
+        failing = _failing_step(state, message, count, None, is_last=is_last)
+        steps = (failing,) if skipping is None else (skipping, failing)
+        yield from write_smaller_step(state, refused, *(evolve(step, lost=lost) for step in steps))
+    if is_last or lost is not None:
         return None
-    wait = state.policy.backoff.wait(failing.count + 1).total_seconds()
-    detail = f"{failing.count} of {state.policy.max_attempts} times, now with {failing.detail}"
+    wait = state.policy.backoff.wait(count.count + 1).total_seconds()
+    detail = f"{count.count} of {state.policy.max_attempts} times, now with {count.detail}"
     yield release_of(state, wait, ReleaseReason.FAILED, detail)
     return TurnEnd.RELEASED
 
 
-def _count_failure(
-    state: TurnState, message: Message, detail: str, lost: LostWorker | None, reason: str | None = None
-) -> Commands[FailureCount | None]:
-    """Commit one more failure of `message` and return the count; return None if it was the last."""
+def _failure_count(state: TurnState, message: Message, detail: str) -> FailureCount:
     before = state.record.failing
-    failing = FailureCount(message.id, 1 + (before.count if before and before.id == message.id else 0), detail)
-    if failing.count >= state.policy.max_attempts:
-        step = (yield from _skipping_step(state, message, failing, reason)) or _halting_step(
-            state, message, failing, reason
-        )
-        yield from write_step(state, evolve(step, lost=lost))
-        return None
+    return FailureCount(message.id, 1 + (before.count if before and before.id == message.id else 0), detail)
+
+
+def _failing_step(
+    state: TurnState, message: Message, failing: FailureCount, reason: str | None, *, is_last: bool
+) -> TurnStep:
+    """Return the step that counts one more failure of `message`, or halts the instance if it `is_last`."""
+    if is_last:
+        return _halting_step(state, message, failing, reason)
     head = state.deliveries[0]
     record = evolve(state.record, failing=failing, receives=ReceiveCount(head.message.id, head.attempt))
-    yield from write_step(state, TurnStep(record, made_progress=False, lost=lost))
-    return failing
-
-
-def _with_short_errors(record: Record) -> Record:
-    failing = record.failing and evolve(record.failing, detail=record.failing.detail[:MIN_DETAIL_CHARACTERS])
-    halted = record.halted and record.halted[:MIN_DETAIL_CHARACTERS]
-    return evolve(record, failing=failing, halted=halted, window=evolve(record.window, reasons={}))
+    return TurnStep(record, made_progress=False)
 
 
 def _current_message(state: TurnState, message_id: str | None) -> Message:

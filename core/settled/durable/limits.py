@@ -33,6 +33,13 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 """How many bytes the body of a message may have, in UTF-8, unless the backend or the sender sets another limit."""
 
 
+MAX_SENDER_BYTES = 4096
+"""How many bytes more a message between machines may have: it names its sender, and one from outside does not.
+
+So whatever an instance was sent, it can send on.
+"""
+
+
 def message_from_outside(
     key: Key,
     id: str,

@@ -459,7 +459,9 @@ class Backend(Protocol):
     def largest_message(self) -> int:
         """How many bytes the body of a message may have, in UTF-8. Clients and turns refuse to send a larger one.
 
-        A port may refuse smaller ones, too, if they do not fit with their key, id and headers.
+        The queue takes every such message, with the longest key, id and headers and however its characters have to be
+        escaped, and with `MAX_SENDER_BYTES` more: a message that it refused after its step was committed, it would
+        refuse for ever.
         """
         ...
 

@@ -26,8 +26,11 @@ from settled.key import Key
 
 FORMAT = 4
 
-ROOM_BYTES = 4096
-"""How much of a large record is room: an instance whose record has grown to its store's limit can still be halted."""
+ROOM_BYTES = 6144
+"""How much of a large record is room: an instance whose record has grown to its store's limit can still be halted.
+
+The record of a halt names the message four times, and an id may take 1.5 KB in JSON.
+"""
 
 MIN_CHARACTERS_WITH_ROOM = 64 * 1024
 """From how many characters on a record has that room. The limits of stores are higher: smaller records need none."""

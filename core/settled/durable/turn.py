@@ -28,7 +28,7 @@ from settled.durable.commands import (
     RunActors,
     load_dead_letters,
 )
-from settled.durable.commit import AfterWrite, TurnStep, perform_and_ack, record_failure, write_step
+from settled.durable.commit import AfterWrite, TurnStep, perform_and_ack, record_failure, write_smaller_step, write_step
 from settled.durable.delays import rearm_timers
 from settled.durable.encoded import ENCODED_PREFIX, not_decoded
 from settled.durable.messages import Message
@@ -199,6 +199,8 @@ def _advance(state: TurnState) -> Commands[TurnEnd | None]:
     except CodecError:
         raise
     except MESSAGE_FAILURES as error:
+        if state.record.halted and isinstance(error, TooLargeError):
+            raise  # halted it is already; in the next turn, the messages of this one need not be remembered any more
         return (yield from record_failure(state, str(error)))
     except BaseException as error:
         if isinstance(error, Exception | GeneratorExit) or not state.is_failure(error):
@@ -236,14 +238,25 @@ def _write(state: TurnState, step: TurnStep) -> Commands[AfterWrite | None]:
     version = state.version
     try:
         return (yield from write_step(state, step))
-    except (LogicError, TooLargeError):
-        # Together they are too large, or one of them made a context that is not JSON: apply the first one by itself,
-        # and only the one that causes the error fails. If the version has changed, the commit stands, and a later part
-        # was refused.
-        is_single = step.record is None or len(step.done) + (step.record.turn is not None) < 2
-        if is_single or state.version != version:
+    except (LogicError, TooLargeError) as error:
+        # If the version has changed, the commit stands, and a later part was refused.
+        if step.record is None or state.version != version:
             raise
-    return (yield from write_step(state, _apply_batch(state, limit=1)))
+        is_single = len(step.done) + (step.record.turn is not None and not step.record.halted) < 2
+        if is_single and (isinstance(error, LogicError) or not step.add_dead_letters):
+            raise
+        refused = error
+    # Together they are too large, or one of them made a context that is not JSON: apply the first one by itself, and
+    # only the one that causes the error fails. A message that is set aside is not to fail, whatever its size.
+    if not is_single:
+        step = _apply_batch(state, limit=1)
+        try:
+            return (yield from write_step(state, step))
+        except TooLargeError as error:
+            if state.version != version or not step.add_dead_letters:
+                raise
+            refused = error
+    return (yield from write_smaller_step(state, refused, step))
 
 
 def _rearm_timers(state: TurnState) -> TurnStep | None:

@@ -207,16 +207,20 @@ class Window:
         if not unpinned:
             return self
         pinned = {id: digests for id, digests in self.pinned.items() if id in received or id in unacknowledged}
-        added, count, outcomes = SEPARATOR.join(map(quoted, unpinned)), self.count + len(unpinned), self.other_outcomes
-        reasons = self.reasons
+        added, count = SEPARATOR.join(map(quoted, unpinned)), self.count + len(unpinned)
         lines = f"{self.encoded_ids}{SEPARATOR}{added}" if self.encoded_ids else added
-        if count > self.size:
-            oldest, lines, count = *_split(lines, count - self.size), self.size
-            if outcomes:
-                evicted = set(parse(f"[{oldest}]"))
-                outcomes = {entry: outcome for entry, outcome in outcomes.items() if entry not in evicted}
-                reasons = {entry: reason for entry, reason in reasons.items() if entry not in evicted}
-        return Window(self.size, lines, outcomes, self.senders, pinned, count, reasons)
+        window = Window(self.size, lines, self.other_outcomes, self.senders, pinned, count, self.reasons)
+        return window.without_oldest(count - self.size) if count > self.size else window
+
+    def without_oldest(self, count: int) -> Window:
+        """Return this window without the oldest `count` of the acknowledged messages."""
+        outcomes, reasons = self.other_outcomes, self.reasons
+        oldest, lines = _split(self.encoded_ids, count)
+        if outcomes:
+            evicted = set(parse(f"[{oldest}]"))
+            outcomes = {entry: outcome for entry, outcome in outcomes.items() if entry not in evicted}
+            reasons = {entry: reason for entry, reason in reasons.items() if entry not in evicted}
+        return Window(self.size, lines, outcomes, self.senders, self.pinned, self.count - count, reasons)
 
     def add_sender(self, sender: Key, start_nonce: str, kept: Container[str]) -> Window:
         """Add `sender`, from which messages may still arrive, unless it is known."""

@@ -100,6 +100,7 @@ resource "aws_sqs_queue" "messages" {
   content_based_deduplication = true # for messages of the Scheduler, which cannot set a deduplication id
   deduplication_scope         = "messageGroup"
   fifo_throughput_limit       = "perMessageGroupId"
+  max_message_size            = 1048576 # for the largest message, however many of its characters have to be escaped
   message_retention_seconds   = local.retention
   visibility_timeout_seconds  = 6 * var.timeout
 
@@ -116,6 +117,7 @@ resource "aws_sqs_queue" "dead" {
 
 resource "aws_sqs_queue" "delays" {
   name                       = "${var.name}-delays"
+  max_message_size           = 1048576
   message_retention_seconds  = local.retention
   visibility_timeout_seconds = 6 * var.timeout
   redrive_policy             = jsonencode({ maxReceiveCount = 1000, deadLetterTargetArn = aws_sqs_queue.dead_delays.arn })

@@ -83,7 +83,7 @@ locals {
   # Every commit writes these fields, and no query uses them, so they need no index; only `status` does.
   exempt = {
     (var.name)            = ["body", "key", "tags", "updated", "version"]
-    "${var.name}-letters" = ["id", "body", "reason", "at", "detail", "headers"]
+    "${var.name}-letters" = ["id", "body", "reason", "at", "detail", "headers", "pieces"]
   }
 }
 

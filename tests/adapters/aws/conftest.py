@@ -64,7 +64,12 @@ def aws(cloud: Cloud, url: AwsUrl, addresses: Addresses) -> CompositeBackend:
 
 
 @pytest.fixture
-def store(cloud: Cloud) -> DynamoDBStore:
-    table = fresh_name()
-    create_table(cloud.dynamodb, table)
+def table(cloud: Cloud) -> str:
+    name = fresh_name()
+    create_table(cloud.dynamodb, name)
+    return name
+
+
+@pytest.fixture
+def store(cloud: Cloud, table: str) -> DynamoDBStore:
     return DynamoDBStore(cloud.dynamodb, table)

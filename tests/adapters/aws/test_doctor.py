@@ -158,7 +158,7 @@ def test_a_missing_queue_is_a_configuration_error() -> None:
         ({"ContentBasedDeduplication": "false"}, "no content-based deduplication"),
         ({"DeduplicationScope": "queue"}, "not set to high throughput"),
         ({"MessageRetentionPeriod": "345600"}, "less than 14 days"),
-        ({"MaximumMessageSize": "262144"}, "takes 262144 bytes"),
+        ({"MaximumMessageSize": "851967"}, "takes 851967 bytes"),
         ({"RedrivePolicy": "{}"}, "no dead-letter queue"),
         (
             {"RedrivePolicy": '{"maxReceiveCount": 5, "deadLetterTargetArn": "arn:d.fifo"}'},

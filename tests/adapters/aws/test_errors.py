@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Generator, Sequence
@@ -94,11 +95,21 @@ def test_a_cancelled_transaction_fails_by_the_reasons_of_its_items(
             DynamoDBStore(dynamodb, "signup").commit(ADA, stored(1), 0, [dead_letter(ADA, "1")])
 
 
-def test_an_item_that_dynamodb_finds_too_large(what: str = "Item size has exceeded the maximum allowed size") -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Item size has exceeded the maximum allowed size",
+        "Transaction payload size cannot exceed 4MB. Payload Size: 4560170",
+        "1 validation error detected: Value '[...]' at 'transactItems' failed to satisfy constraint: "
+        "Member must have length less than or equal to 100",
+    ],
+    ids=["item", "transaction", "items"],
+)
+def test_what_dynamodb_finds_too_large(text: str) -> None:
     with stubbed("dynamodb") as (dynamodb, stubber):
-        stubber.add_client_error("put_item", "ValidationException", what)
-        with pytest.raises(TooLargeError, match="Item size"):
-            DynamoDBStore(dynamodb, "signup").commit(ADA, stored(1), 0)
+        stubber.add_client_error("transact_write_items", "ValidationException", text)
+        with pytest.raises(TooLargeError, match=re.escape(text)):
+            DynamoDBStore(dynamodb, "signup").commit(ADA, stored(1), 0, [dead_letter(ADA, "1")])
 
 
 class TestReceipts:

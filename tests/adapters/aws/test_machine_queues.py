@@ -62,7 +62,7 @@ def test_deliveries_of_several_queues_are_extended_released_and_acknowledged_in_
 
 def test_none_is_sent_if_one_is_too_large(aws: CompositeBackend) -> None:
     with pytest.raises(TooLargeError):
-        aws.queue.send([message(ORDER, "order"), message(BILL, "bill", "x" * 400_000)])
+        aws.queue.send([message(ORDER, "order"), message(BILL, "bill", "x" * 1_100_000)])
     assert ids(aws.queue.receive(10, machines={"order"})) == []
 
 

@@ -9,16 +9,20 @@ from datetime import timedelta
 
 import pytest
 from attrs import evolve
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from settled import ConflictError, EventError, Key, TooLargeError
-from settled.data import parse
+from settled.data import parse, write
 from settled.durable import Delivery, Message, Position
+from settled.durable.limits import MAX_CHILD_NAME_BYTES, MAX_ID_BYTES, MAX_NAME_BYTES
 from settled.durable.malformed import is_malformed
 from settled_aws import Addresses, AwsUrl, SqsFifoQueue
 from settled_aws.clock import RESOLUTION
-from settled_aws.envelope import from_text, to_text
+from settled_aws.envelope import from_text, largest_text, size, to_text
 from settled_aws.names import epoch, group_id
 from settled_aws.queue import MAX_REQUEST_BYTES, Numbering, SendEntry, in_batches
+from settled_aws.url import MAX_LARGEST_MESSAGE
 from settled_runtime import CompositeBackend
 from tests.adapters.aws.fixtures import LEASE, Cloud, add_dead_letter_queue, backend, texts_in
 from tests.adapters.aws.harness import AwsHarness
@@ -209,14 +213,23 @@ class TestSize:
 
     def test_if_one_message_is_too_large_none_is_sent(self, aws: CompositeBackend) -> None:
         with pytest.raises(
-            TooLargeError, match=r"signup/ben: the message 2 has 1,048,6\d\d bytes; the limit of this queue is 393,216"
+            TooLargeError, match=r"signup/ben: the message 2 has 1,048,6\d\d bytes; the limit of SQS is 1,048,576"
         ):
             aws.queue.send([message(ADA, "1"), message(BEN, "2", "x" * MAX_REQUEST_BYTES), message(CEM, "3")])
         assert aws.queue.receive(10) == []
 
-    def test_a_queues_own_limit_may_be_lower(self, cloud: Cloud, addresses: Addresses) -> None:
-        with pytest.raises(TooLargeError, match="the limit of this queue is 1,024"):
-            SqsFifoQueue(cloud.sqs, addresses.queue, max_message_bytes=1024).send([message(ADA, "1", "x" * 1024)])
+    @given(st.text(st.characters(exclude_categories=())))
+    @example("\x7f" * 100_000)
+    @example('"' * 100_000)
+    def test_a_body_is_sent_as_twice_its_size_at_most(self, text: str) -> None:
+        body = write({"type": "SAY", "text": text})
+        longest = Key('"' * MAX_NAME_BYTES, '"' * MAX_CHILD_NAME_BYTES)
+        headers = {f"{number}": '"' * 1000 for number in range(4)}
+        text = to_text(Message(longest, "\0" * MAX_ID_BYTES, body, headers))
+        assert size(text) <= largest_text(len(body.encode("utf-8", "surrogatepass")))
+
+    def test_the_highest_limit_on_messages_is_one_that_sqs_takes(self) -> None:
+        assert largest_text(MAX_LARGEST_MESSAGE) == MAX_REQUEST_BYTES
 
 
 class TestBatches:

@@ -15,7 +15,7 @@ from settled_aws import Addresses, AwsUrl, DynamoDBStore
 from settled_aws.dynamodb_items import MAX_ITEM_BYTES, record_key
 from settled_runtime import CompositeBackend
 from tests.adapters.aws.fixtures import Cloud, backend, create_table
-from tests.support.builders import ADA, BEN, CEM, dead_letter, fresh_name, stored
+from tests.support.builders import ADA, BEN, CEM, dead_letter, fresh_name, message, stored
 from tests.support.store_contract import ODD, Commits, DeadLetters, Deletes
 
 
@@ -51,14 +51,20 @@ class TestSize:
             store.commit(ADA, stored(1, "x" * (MAX_ITEM_BYTES - 60)), 0)
         assert store.load(ADA) is None
 
-    def test_a_dead_letter_that_is_too_large_fails_the_commit(self, store: DynamoDBStore) -> None:
+    def test_a_dead_letter_whose_detail_is_too_large_fails_the_commit(self, store: DynamoDBStore) -> None:
         with pytest.raises(TooLargeError, match="a dead letter: 4"):
-            store.commit(ADA, stored(1), 0, [dead_letter(ADA, "1", "é" * (MAX_ITEM_BYTES // 2))])
+            store.commit(ADA, stored(1), 0, [evolve(dead_letter(ADA, "1"), detail="é" * (MAX_ITEM_BYTES // 2))])
         assert store.load(ADA) is None
 
     def test_more_items_than_a_transaction_writes_are_too_large(self, store: DynamoDBStore) -> None:
         with pytest.raises(TooLargeError, match="101 items at once; the limit of a DynamoDB transaction is 100"):
             store.commit(ADA, stored(1), 0, [dead_letter(ADA, f"{number}") for number in range(100)])
+        assert store.load(ADA) is None
+
+    def test_more_bytes_than_a_transaction_writes_are_too_large(self, store: DynamoDBStore) -> None:
+        letters = [dead_letter(ADA, f"{number}", "x" * 390_000) for number in range(10)]
+        with pytest.raises(TooLargeError, match=r"4,2\d\d,\d\d\d bytes at once; the limit of a DynamoDB transaction"):
+            store.commit(ADA, stored(1, "x" * 300_000), 0, letters)
         assert store.load(ADA) is None
 
 
@@ -69,6 +75,42 @@ class TestDeadLetters(DeadLetters):
         assert [each.message.id for each in store.dead_letters(ADA)] == [f"{version}" for version in range(1, 9)]
         store.commit(ADA, stored(9), 8, remove_dead_letters=7)
         assert [each.message.id for each in store.dead_letters(ADA)] == ["8"]
+
+
+class TestADeadLetterThatIsLargerThanAnItem:
+    """Its body is divided among several items, and whoever reads it gets it whole."""
+
+    # The divisions are within a character of two bytes, and within half a surrogate pair, of three.
+    @pytest.mark.parametrize("text", ["x", "é", "\ud83d"], ids=["one byte", "two bytes", "a surrogate"])
+    def test_comes_back_whole(self, store: DynamoDBStore, text: str) -> None:
+        body = "x" + text * 500_000
+        headers = {"traceparent": "x" * 1000}
+        large = evolve(dead_letter(ADA, "2", body), message=evolve(message(ADA, "2", body), headers=headers))
+        store.commit(ADA, stored(1, "x" * 300_000), 0, [dead_letter(ADA, "1"), large, dead_letter(ADA, "3")])
+        assert store.dead_letters(ADA) == [dead_letter(ADA, "1"), large, dead_letter(ADA, "3")]
+
+    def test_is_removed_with_all_its_items(self, store: DynamoDBStore, cloud: Cloud, table: str) -> None:
+        large = [dead_letter(ADA, f"{number}", "x" * 800_000) for number in range(3)]
+        store.commit(ADA, stored(1), 0, large)
+        store.commit(ADA, stored(2), 1, [dead_letter(ADA, "last")], remove_dead_letters=2)
+        assert store.dead_letters(ADA) == [large[2], dead_letter(ADA, "last")]
+        store.commit(ADA, stored(3), 2, remove_dead_letters=2)
+        assert store.dead_letters(ADA) == []
+        assert parts_of(cloud, table) == ["record"]
+
+    def test_is_deleted_with_its_instance(self, store: DynamoDBStore, cloud: Cloud, table: str) -> None:
+        for version in range(1, 7):
+            store.commit(ADA, stored(version), version - 1, [dead_letter(ADA, f"{version}", "x" * 1_000_000)])
+        assert len(parts_of(cloud, table)) == 1 + 6 * 4
+        store.delete(ADA, tombstone(7), 6)
+        assert store.load(ADA) == tombstone(7)
+        assert parts_of(cloud, table) == ["record"]
+
+
+def parts_of(cloud: Cloud, table: str) -> list[str]:
+    """Return the sort keys of all items in the table."""
+    pages = cloud.dynamodb.get_paginator("scan").paginate(TableName=table)
+    return [item["part"]["S"] for page in pages for item in page["Items"]]
 
 
 class TestDelete(Deletes):

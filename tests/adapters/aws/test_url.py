@@ -31,7 +31,7 @@ def test_each_resource_may_have_its_own_name() -> None:
         "account": "123456789012",
         "lease": "60",
         "keep_finished": "2592000",
-        "largest_message": "262144",
+        "largest_message": "131072",
         "queues": "order:o.fifo,a:b:c.fifo",
     }
     assert parse_url(f"aws://eu-central-1/signup?{urlencode(options)}") == AwsUrl(
@@ -45,7 +45,7 @@ def test_each_resource_may_have_its_own_name() -> None:
         "123456789012",
         timedelta(seconds=60),
         timedelta(days=30),
-        262_144,
+        131_072,
         {"order": "o.fifo", "a:b": "c.fifo"},
     )
 
@@ -64,6 +64,7 @@ def test_each_resource_may_have_its_own_name() -> None:
         ("aws://eu-central-1/a?queue=", "expected a name"),
         ("aws://eu-central-1/a?keep_finished=-1", "expected a number of seconds above 0"),
         ("aws://eu-central-1/a?largest_message=10", "expected a number of bytes"),
+        ("aws://eu-central-1/a?largest_message=491521", "from 1024 to 491520: more may not fit into SQS"),
         ("aws://eu-central-1/a?queues=order", "expected MACHINE:QUEUE"),
         ("aws://eu-central-1/a?queues=order:a.fifo,order:b.fifo", "each machine once"),
     ],

@@ -104,6 +104,7 @@ class TestSizes:
             CALLS.InvalidArgument('The value of property "body" is longer than 1048487 bytes.'),
             CALLS.InvalidArgument("Transaction too big. Decrease transaction size."),
             CALLS.ResourceExhausted("Received message larger than max (20971521 vs. 20971520)"),
+            CALLS.ResourceExhausted("gRPC message exceeds maximum size 4194304: 8001759"),
         ],
     )
     def test_sizes_are_recognised_by_the_message(self, error: Exception) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +26,7 @@ from settled_gcp.documents import (
 )
 from settled_gcp.store import ConcurrencyMode, FirestoreStore
 from tests.adapters.gcp.fixtures import ahead, fresh_collection
-from tests.support.builders import ADA, BEN, PATIENCE, dead_letter, stored, watched
+from tests.support.builders import ADA, BEN, PATIENCE, dead_letter, message, stored, watched
 from tests.support.store_contract import ODD, Commits, DeadLetters
 
 DAY = 86_400.0
@@ -109,9 +110,9 @@ class TestSize:
             store.commit(ADA, stored(1, "x" * MAX_FIELD_BYTES), 0)
         assert store.load(ADA) is None
 
-    def test_a_dead_letter_that_is_too_large_fails_the_commit(self, store: FirestoreStore) -> None:
+    def test_a_dead_letter_whose_detail_is_too_large_fails_the_commit(self, store: FirestoreStore) -> None:
         with pytest.raises(TooLargeError, match="a dead letter: 1,048,"):
-            store.commit(ADA, stored(1), 0, [dead_letter(ADA, "1", "é" * (MAX_DOCUMENT_BYTES // 2))])
+            store.commit(ADA, stored(1), 0, [evolve(dead_letter(ADA, "1"), detail="é" * (MAX_DOCUMENT_BYTES // 2))])
         assert store.load(ADA) is None
 
     def test_a_commit_that_is_too_large_fails(self, store: FirestoreStore) -> None:
@@ -146,6 +147,46 @@ class TestDeadLetters(DeadLetters):
 
 def tombstone(version: int, body: str = '{"left":1}') -> Stored:
     return stored(version, body, DELETED)
+
+
+class TestADeadLetterThatIsLargerThanADocument:
+    """Its body is divided among several documents, and whoever reads it gets it whole.
+
+    Firestore takes commits of 10 MiB, its emulator of 4 MiB only.
+    """
+
+    # The divisions are within a character of two bytes, and within half a surrogate pair, of three.
+    @pytest.mark.parametrize("text", ["x", "é", "\ud83d"], ids=["one byte", "two bytes", "a surrogate"])
+    def test_comes_back_whole(self, store: FirestoreStore, text: str) -> None:
+        body = "x" + text * 1_300_000
+        large = evolve(dead_letter(ADA, "2"), message=evolve(message(ADA, "2", body), headers={"a": "b"}))
+        store.commit(ADA, stored(1), 0, [dead_letter(ADA, "1"), large, dead_letter(ADA, "3")])
+        assert store.dead_letters(ADA) == [dead_letter(ADA, "1"), large, dead_letter(ADA, "3")]
+
+    def test_is_removed_with_all_its_documents(
+        self, store: FirestoreStore, documents: Any, collection: Collection
+    ) -> None:
+        large = [dead_letter(ADA, f"{number}", "x" * 1_100_000) for number in range(3)]
+        store.commit(ADA, stored(1), 0, large)
+        assert len(letters_of(documents, collection)) == 3 + 3 * 2
+        store.commit(ADA, stored(2), 1, [dead_letter(ADA, "last")], remove_dead_letters=2)
+        assert store.dead_letters(ADA) == [large[2], dead_letter(ADA, "last")]
+        store.commit(ADA, stored(3), 2, remove_dead_letters=2)
+        assert letters_of(documents, collection) == []
+
+    def test_is_deleted_with_its_instance(self, store: FirestoreStore, documents: Any, collection: Collection) -> None:
+        for version in (1, 2):
+            store.commit(ADA, stored(version), version - 1, [dead_letter(ADA, f"{version}", "x" * 3_800_000)])
+        store.delete(ADA, tombstone(3), 2)
+        assert store.load(ADA) == tombstone(3)
+        assert letters_of(documents, collection) == []
+
+
+def letters_of(documents: Any, collection: Collection) -> list[str]:
+    """Return the names of all documents of dead letters, at whatever depth."""
+    query = {"from_": [{"collection_id": collection.dead_letters, "all_descendants": True}]}
+    request = {"parent": collection.parent, "structured_query": query}
+    return [each.document.name for each in documents.run_query(request=request) if "document" in each]
 
 
 class TestDelete:

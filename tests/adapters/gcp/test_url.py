@@ -99,6 +99,7 @@ class TestNames:
             (f"{HERE}&lease=5", "expected whole seconds, from 10 to 600"),
             (f"{HERE}&topic=", "expected a name"),
             (f"{HERE}&largest_message=1023", "expected a number of bytes from 1024"),
+            (f"{HERE}&largest_message=4194305", "expected 4194304 bytes at most: more may not fit into Pub/Sub"),
             (f"{HERE}&timers=cron", "'cron' is not a valid TimerService"),
             (f"{HERE}&contention=none", "'none' is not a valid ConcurrencyMode"),
             (f"{HERE}&keep_finished=-1", "expected a number of seconds above 0"),

@@ -61,6 +61,16 @@ class RefusesWhatItDeclares(Plain):
         super().check(message)
 
 
+class HasNoRoomForEscapes(Plain):
+    """Bodies are sent within a JSON text, which may have a quarter more than `largest_message`."""
+
+    def check(self, message: Message) -> None:
+        size = len(json.dumps(message.body, ensure_ascii=False))
+        if size > self.largest_message * 5 / 4:
+            raise TooLargeError(f"{message.id} has {size} bytes")
+        super().check(message)
+
+
 class LosesTheLastPiece(Plain):
     """Texts are stored in pieces of 64 KiB; one of exactly several pieces loses the last."""
 
@@ -114,6 +124,7 @@ TEXT_FAULTS: Mapping[type[Plain], str] = {
     NoNul: "D6",
     BodiesOfA256Kibibytes: "D6",
     RefusesWhatItDeclares: "D6",
+    HasNoRoomForEscapes: "D6",
     LosesTheLastPiece: "D6",
     KeyPrefixCollision: "X9",
     CaseInsensitiveKeys: "F8",
