@@ -8,10 +8,10 @@ Disable the vendor client's automatic retries: a hidden retry of a commit whose 
 Instants are float seconds since the epoch. So the durations of calls (`wait`, `delay`, `lease`) are float seconds too:
 they are added to instants, and vendors take numbers. What a backend says of itself is a timedelta, as everywhere else.
 
-Any method may raise UnavailableError (nothing happened), OutcomeUnknownError (it may have happened), AccessDeniedError,
-BackendConfigError, BackendReplacedError if the data are no longer those that were opened (an adapter that can notice it
-must: a deleted file or an emptied server would take messages that nobody ever delivers), and, once the backend is
-closed, BackendClosedError.
+Any method may raise UnavailableError (nothing happened; CredentialsError if the credentials have expired),
+OutcomeUnknownError (it may have happened), AccessDeniedError, BackendConfigError, BackendReplacedError if the data are
+no longer those that were opened (an adapter that can notice it must: a deleted file or an emptied server would take
+messages that nobody ever delivers), and, once the backend is closed, BackendClosedError.
 """
 
 from __future__ import annotations
