@@ -109,7 +109,7 @@ class Environment:
             "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/settled",
             "AWS_LAMBDA_LOG_STREAM_NAME": "tests",
             "LAMBDA_TASK_ROOT": str(ROOT),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         }
 
 
