@@ -468,7 +468,12 @@ def received(function: Function) -> list[Any]:
 def received_in_time(function: Function) -> list[Any]:
     """Receive the records of the messages in the queue, once one of them can be received."""
     records = list[Any]()
-    until(lambda: bool(records.extend(received(function)) or records))
+
+    def found() -> bool:
+        records.extend(received(function))
+        return bool(records)
+
+    until(found)
     return records
 
 
