@@ -143,6 +143,13 @@ def code_of(error: ClientError) -> str:
     return str(_error_fields(error).get("Code", ""))
 
 
+def refused_item(error: BaseException | None) -> Mapping[str, Any] | None:
+    """Return the item that DynamoDB found where a condition failed, if `error` has one."""
+    response: Mapping[str, Any] = error.response if isinstance(error, ClientError) else {}
+    reasons = response.get("CancellationReasons", ())  # of a transaction, one for each item
+    return next((each["Item"] for each in (response, *reasons) if each.get("Item")), None)
+
+
 def error_for_code(code: str, text: str, operation: str, may_have_happened: bool) -> SettledError:
     """Return the port's error for AWS's `code` and message `text`.
 

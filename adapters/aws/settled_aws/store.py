@@ -7,14 +7,15 @@ letters writes several items, in one TransactWriteItems, which costs twice as ma
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from itertools import islice
 from typing import Any
 
-from settled.durable.ports import DELETED, DeadLetter, Stored
+from settled.durable.ports import DELETED, CommitConflictError, DeadLetter, Stored
 from settled.durations import in_seconds
-from settled.errors import TooLargeError, UnsupportedError
+from settled.errors import ConflictError, TooLargeError, UnsupportedError
 from settled.key import Key
 from settled_aws.client_protocols import DynamoDBClient
 from settled_aws.dynamodb_items import (
@@ -28,7 +29,7 @@ from settled_aws.dynamodb_items import (
     record_key,
     stored_from_item,
 )
-from settled_aws.errors import translated
+from settled_aws.errors import refused_item, translated
 from settled_aws.names import partition_key
 
 MAX_TRANSACTION_ITEMS = 100
@@ -93,7 +94,7 @@ class DynamoDBStore:
             removals = [self._delete_dead_letter(item) for item in oldest if item["part"] not in replaced]
             self._write_transaction(key, [{"Put": put}, *removals, *additions])
             return
-        with translated(f"committing {key}, version {stored.version}, to {self._table}"):
+        with self._committing(f"committing {key}, version {stored.version}, to {self._table}"):
             self._client.put_item(**put)
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
@@ -136,7 +137,8 @@ class DynamoDBStore:
         keep = self._keep_finished if stored.index.status in FINISHED else None
         item = record_item(key, stored, None if keep is None else self._clock() + keep)
         check_size(item, f"the record of {key}")
-        return {"TableName": self._table, "Item": item, **_if_unchanged(expected)}
+        on_refusal = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+        return {"TableName": self._table, "Item": item, **_if_unchanged(expected), **on_refusal}
 
     def _put_dead_letter(self, item: Item) -> dict[str, Any]:
         check_size(item, "a dead letter")
@@ -150,8 +152,20 @@ class DynamoDBStore:
             raise TooLargeError(
                 f"{key}: {len(writes)} items at once; the limit of a DynamoDB transaction is {MAX_TRANSACTION_ITEMS}"
             )
-        with translated(f"committing {key} and its dead letters to {self._table}"):
+        with self._committing(f"committing {key} and its dead letters to {self._table}"):
             self._client.transact_write_items(TransactItems=writes)
+
+    @contextmanager
+    def _committing(self, operation: str) -> Generator[None]:
+        """Translate the errors of this block; a refusal has the record for which the commit was refused."""
+        try:
+            with translated(operation):
+                yield
+        except ConflictError as error:
+            item = refused_item(error.__cause__)
+            if item is None:
+                raise
+            raise CommitConflictError(str(error), stored_from_item(item), self._clock()) from error.__cause__
 
     def _dead_letter_items(self, key: Key, limit: int | None = None) -> Iterator[Item]:
         """Return the items of the dead letters of `key`, oldest first: all of them, or the first `limit`."""

@@ -17,6 +17,7 @@ from settled.durable import (
     Backlog,
     Capability,
     ClosedOnExit,
+    CommitConflictError,
     DeadLetter,
     Delivery,
     FinishResult,
@@ -100,8 +101,10 @@ class CheckedStore:
         after = store_checker.after(key, stored, tuple(add_dead_letters), remove_dead_letters)
         try:
             self.store.commit(key, stored, expected, add_dead_letters, remove_dead_letters)
-        except ConflictError:
+        except ConflictError as error:
             store_checker.refused(key, expected)
+            if isinstance(error, CommitConflictError):
+                store_checker.loaded(key, error.stored)
             raise
         except NOTHING_HAPPENED:
             raise

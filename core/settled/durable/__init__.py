@@ -15,8 +15,8 @@ __getattr__ = lazy_names(
         "settled.durable.import_export": "export_tree import_tree",
         "settled.durable.limits": "MAX_MESSAGE_BYTES",
         "settled.durable.messages": "Event Message Start Timer encode",
-        "settled.durable.ports": "DELETED STATUSES Backend Backlog Capability ClosedOnExit DeadLetter Delivery"
-        " FinishResult Index Position Queue Store Stored Timers Traits Write",
+        "settled.durable.ports": "DELETED STATUSES Backend Backlog Capability ClosedOnExit CommitConflictError"
+        " DeadLetter Delivery FinishResult Index Position Queue Store Stored Timers Traits Write",
         "settled.durable.record": "PerformAction Record",
         "settled.durable.record_json": "record_from_json",
         "settled.durable.record_view": "RecordView",

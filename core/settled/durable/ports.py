@@ -25,7 +25,7 @@ from attrs import frozen
 
 from settled.durable.limits import MAX_MESSAGE_BYTES
 from settled.durable.messages import Message, Timer
-from settled.errors import SettledError
+from settled.errors import ConflictError, SettledError
 from settled.key import Key
 
 
@@ -68,6 +68,21 @@ class Stored:
     def is_deleted(self) -> bool:
         """Whether this is a tombstone. A store lists no tombstones."""
         return self.index.status == DELETED
+
+
+class CommitConflictError(ConflictError):
+    """A commit was refused, and the refusal tells the state for which it was.
+
+    A store that learns both in one answer may raise this instead of ConflictError, to save its caller a load.
+
+    Attributes:
+        stored: the latest committed state of the key.
+        now: the backend's time at the refusal, in seconds since the epoch.
+    """
+
+    def __init__(self, text: str, stored: Stored, now: float) -> None:
+        super().__init__(text)
+        self.stored, self.now = stored, now
 
 
 @frozen
@@ -246,7 +261,7 @@ class Store(Protocol):
         tail.
 
         Raises:
-            ConflictError: the version was not `expected`; nothing was written.
+            ConflictError: the version was not `expected`; nothing was written. It may be a `CommitConflictError`.
             TooLargeError: nothing was written; the error message states the size and the limit.
         """
         ...

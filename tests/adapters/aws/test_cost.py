@@ -53,6 +53,13 @@ class CountedHost:
             self._cloud.sqs.delete_message(QueueUrl=self._addresses.queue, ReceiptHandle=each["receiptHandle"])
         return Counter(self.counts)
 
+    def take_elsewhere(self, send: Callable[[], Any]) -> None:
+        """Let another process handle all that `send` sends."""
+        send()
+        with Host([MACHINE], self._host.backend, observers=()) as other:
+            while deliveries := other.backend.queue.receive(10):
+                other.handle(deliveries)
+
     def forget(self) -> None:
         """Continue as a new process would, with an empty cache."""
         self._host = Host([MACHINE], self._host.backend, observers=())
@@ -108,6 +115,13 @@ def test_an_event_that_runs_an_actor_takes_one_more_write(host: CountedHost) -> 
     host.forget()
     counted = host.take(lambda: host.client.send("ada", event("WORK")))
     assert counted == {"get_item": 1, "put_item": 2, "delete_message_batch": 1}
+
+
+def test_a_conflict_is_one_more_write_and_no_read(host: CountedHost) -> None:
+    host.take(lambda: host.client.send("ada", event("TAKE")))
+    host.take_elsewhere(lambda: host.client.send("ada", event("TAKE")))
+    counted = host.take(lambda: host.client.send("ada", event("TAKE")))
+    assert counted == {"put_item": 2, "delete_message_batch": 1}
 
 
 def test_a_timer_is_one_request(host: CountedHost) -> None:
