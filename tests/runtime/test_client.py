@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from attrs import frozen
@@ -191,7 +191,7 @@ class TestOutcome:
 
     def test_takes_few_reads_of_a_store_that_is_far_away(self, stopped: Deployment) -> None:
         far = FarAway(stopped.backend.store)
-        backend = CompositeBackend(far, stopped.backend.queue, stopped.backend.timers)
+        backend = CompositeBackend(cast("Any", far), stopped.backend.queue, stopped.backend.timers)
         client = Client(greeter(hello), backend)
         with pytest.raises(TimeoutError):  # no worker runs, so the instance does not exist
             client.outcome("ada", client.start("ada"), timeout=timedelta(seconds=1))

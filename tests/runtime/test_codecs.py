@@ -387,8 +387,8 @@ class TestARefusedCommit:
     def refused_by(self, world: World, written: Codec | None, read: Codec | None) -> ConflictError:
         write = Write(ADA, Stored(1, SECRET, Index("active")), 0)
         world.backend(written).finish(write)
-        ports = Telling(world.plain.store), world.plain.queue, world.plain.timers
-        below = CompositeBackend(*ports)
+        store: Any = Telling(world.plain.store)
+        below = CompositeBackend(store, world.plain.queue, world.plain.timers)
         coded = below if read is None else CodedBackend(below, read)
         with pytest.raises(ConflictError) as refused:
             coded.finish(write)

@@ -145,9 +145,12 @@ def code_of(error: ClientError) -> str:
 
 def refused_item(error: BaseException | None) -> Mapping[str, Any] | None:
     """Return the item that DynamoDB found where a condition failed, if `error` has one."""
-    response: Mapping[str, Any] = error.response if isinstance(error, ClientError) else {}
-    reasons = response.get("CancellationReasons", ())  # of a transaction, one for each item
-    return next((each["Item"] for each in (response, *reasons) if each.get("Item")), None)
+    if not isinstance(error, ClientError):
+        return None
+    response: Any = error.response
+    # Of a transaction there is one reason for each item.
+    places: tuple[Mapping[str, Any], ...] = (response, *response.get("CancellationReasons", ()))
+    return next((each["Item"] for each in places if each.get("Item")), None)
 
 
 def error_for_code(code: str, text: str, operation: str, may_have_happened: bool) -> SettledError:

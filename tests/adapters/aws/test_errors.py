@@ -165,8 +165,8 @@ class TestCredentials:
     )
     def test_whose_role_cannot_be_assumed(self, code: str, kind: type[SettledError]) -> None:
         """botocore assumes it within the call of another service, which was not made then: nothing happened."""
-        metadata = {"HTTPStatusCode": 500}
-        error = ClientError({"Error": {"Code": code}, "ResponseMetadata": metadata}, "AssumeRoleWithWebIdentity")  # type: ignore[typeddict-item]
+        response: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 500}}
+        error = ClientError(response, "AssumeRoleWithWebIdentity")
         with pytest.raises(kind, match="sending"), translated("sending"):
             raise error
 
