@@ -7,6 +7,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 LOWEST := .venv/lowest
+SAM := .venv/sam
 
 .PHONY: signup test lowest
 
@@ -46,4 +47,6 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(SAM)
+	$(BIN)/uv pip install --quiet --python $(SAM) --group sam
 	touch $@

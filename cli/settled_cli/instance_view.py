@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -16,11 +15,9 @@ from settled.durable.messages import Event, ForwardToSystemId, decode
 from settled.durable.record import ActiveTimer
 from settled_cli.errors import CommandError
 from settled_runtime.backend_commands import retried
+from settled_runtime.client import polls
 
 T = TypeVar("T")
-
-FIRST_POLL_INTERVAL, MAX_POLL_INTERVAL = 0.01, 0.25
-"""How long a waiting command pauses before its second read of the store, and at most between two; in seconds."""
 
 
 @frozen
@@ -127,14 +124,10 @@ def poll(check: Callable[[], T | None], timeout: float, what: str) -> T:
     Raises:
         CommandError: `check` returned None for `timeout` seconds.
     """
-    end, pause = time.monotonic() + timeout, FIRST_POLL_INTERVAL
-    while (found := check()) is None:
-        left = end - time.monotonic()
-        if not left > 0:  # also for NaN
-            raise CommandError(f"waited {timeout:g} s for {what}. Is a worker running?")
-        time.sleep(min(pause, left))
-        pause = min(pause * 1.5, MAX_POLL_INTERVAL)
-    return found
+    for _ in polls(timeout):
+        if (found := check()) is not None:
+            return found
+    raise CommandError(f"waited {timeout:g} s for {what}. Is a worker running?")
 
 
 def format_time(seconds: float) -> str:

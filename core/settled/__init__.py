@@ -33,9 +33,9 @@ __getattr__ = lazy_names(
         "settled.durable.turn": "turn",
         "settled.durable.window": "Outcome",
         "settled.errors": "AccessDeniedError BackendClosedError BackendConfigError BackendRefusedError"
-        " BackendReplacedError CodecError ConflictError DefinitionError DefinitionProblem EventError IdReusedError"
-        " LeaseLostError LogicError OutcomeUnknownError RecordError SettledError TooLargeError UnavailableError"
-        " UnsupportedError VersionUnknownError",
+        " BackendReplacedError CodecError ConflictError CredentialsError DefinitionError DefinitionProblem EventError"
+        " IdReusedError LeaseLostError LogicError OutcomeUnknownError RecordError SettledError TooLargeError"
+        " UnavailableError UnsupportedError VersionUnknownError",
         "settled.key": "Key",
         "settled.machine": "Machine Microstep",
         "settled.machine_setup": "Setup setup",

@@ -54,6 +54,7 @@ from settled.errors import BackendRefusedError as BackendRefusedError
 from settled.errors import BackendReplacedError as BackendReplacedError
 from settled.errors import CodecError as CodecError
 from settled.errors import ConflictError as ConflictError
+from settled.errors import CredentialsError as CredentialsError
 from settled.errors import DefinitionError as DefinitionError
 from settled.errors import DefinitionProblem as DefinitionProblem
 from settled.errors import EventError as EventError

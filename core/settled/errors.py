@@ -99,6 +99,13 @@ class UnavailableError(SettledError):
     message_id: str | None = None
 
 
+class CredentialsError(UnavailableError):
+    """The credentials are expired, or could not be refreshed; nothing happened.
+
+    Whoever hands them out can mend it while this process goes on. Wrong ones are an `AccessDeniedError`.
+    """
+
+
 class OutcomeUnknownError(SettledError):
     """The response was lost; the operation may have happened. Load the record to find out.
 

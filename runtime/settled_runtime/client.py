@@ -61,8 +61,11 @@ C = TypeVar("C")
 FIRST_POLL_INTERVAL = 0.005
 """How many seconds a waiting client pauses after its first read of the store."""
 
-MAX_POLL_INTERVAL = 0.25
+MAX_POLL_INTERVAL = 0.5
 """The maximum number of seconds between two reads of the store: how late a waiting client may learn of a commit."""
+
+PAUSE_PER_READ = 10
+"""How many times as long as the read before it a pause is at least: reads of a store that is far away cost money."""
 
 
 class EventOutcomeError(SettledError):
@@ -251,9 +254,7 @@ class Client(ClosedOnExit, Generic[C]):
         return self._outcome(instance, message_id, None, timeout)
 
     def _outcome(self, instance: str, message_id: str, digest: str | None, timeout: timedelta) -> Snapshot[C]:
-        def answered(record: Record | None) -> Snapshot[C] | None:
-            # A tombstone keeps the window of the deleted instance: a retry after the deletion still gets its answer.
-            found = record or self._tombstone(instance)
+        def answered(found: Record | None) -> Snapshot[C] | None:
             outcome = found.window.outcome_of_id(message_id, digest) if found else None
             if found is None or outcome is None:
                 return None
@@ -261,12 +262,6 @@ class Client(ClosedOnExit, Generic[C]):
             return self._answer(instance, message_id, found, outcome, reason)
 
         return self._wait(instance, answered, timeout, f"the turn of {message_id}")
-
-    def _tombstone(self, instance: str) -> Record | None:
-        """Load the tombstone of `instance`, if it was deleted."""
-        key = self._key(instance)
-        stored = retried(self._backend.store.load, key)
-        return record_from_tombstone(key, stored.body) if stored is not None and stored.is_deleted else None
 
     def get(self, instance: str) -> Snapshot[C] | None:
         """Return the newest committed snapshot of `instance`; None if it does not exist.
@@ -307,7 +302,7 @@ class Client(ClosedOnExit, Generic[C]):
             raise TypeError(f"value: {value!r} is no state value: neither text nor a mapping")
 
         def matching(record: Record | None) -> Snapshot[C] | None:
-            if record is None or record.snapshot is None:
+            if record is None or record.snapshot is None:  # not started yet, or deleted
                 return None
             snapshot = record.readable_snapshot()
             holds = (
@@ -448,6 +443,16 @@ class Client(ClosedOnExit, Generic[C]):
     def _record(self, instance: str) -> Record | None:
         return self._load(self._machine, self._key(instance))
 
+    def _record_or_tombstone(self, instance: str) -> Record | None:
+        # A tombstone keeps the window of the deleted instance: a retry after the deletion still gets its answer.
+        key = self._key(instance)
+        stored = retried(self._backend.store.load, key)
+        if stored is None:
+            return None
+        if stored.is_deleted:
+            return record_from_tombstone(key, stored.body)
+        return record_from_json(self._machine, key, stored.body)
+
     def _load(self, machine: Machine[Any], key: Key) -> Record | None:
         stored = retried(self._backend.store.load, key)
         return None if stored is None or stored.is_deleted else record_from_json(machine, key, stored.body)
@@ -473,18 +478,22 @@ class Client(ClosedOnExit, Generic[C]):
     ) -> Snapshot[C]:
         """Poll the record of `instance` until `find` returns a snapshot; `awaited` describes it in the TimeoutError."""
         seconds = in_seconds(timeout, "timeout")
-        for pause in _poll_intervals(seconds):
-            found = find(self._record(instance))
+        for _ in polls(seconds):
+            found = find(self._record_or_tombstone(instance))
             if found is not None:
                 return found
-            time.sleep(pause)
         raise TimeoutError(printable(f"{self._key(instance)}: waited {seconds:g} s for {awaited}"))
 
 
-def _poll_intervals(timeout: float) -> Iterator[float]:
-    """Yield how many seconds to pause after each read, until `timeout` seconds have passed."""
-    end, pause = time.monotonic() + timeout, FIRST_POLL_INTERVAL
-    while (left := end - time.monotonic()) > 0:
-        yield min(pause, left)
-        pause = min(pause * 1.5, MAX_POLL_INTERVAL)
-    yield 0.0  # one last read at the end, so that something is read even with a timeout of 0
+def polls(timeout: float) -> Iterator[None]:
+    """Yield whenever it is time for a read, first at once and last when `timeout` seconds have passed."""
+    began, pause = time.monotonic(), FIRST_POLL_INTERVAL
+    end = began + timeout
+    while True:
+        yield
+        read = time.monotonic()
+        if not read < end:  # also for NaN
+            return
+        pause = min(max(pause, PAUSE_PER_READ * (read - began)), MAX_POLL_INTERVAL)
+        time.sleep(min(pause, end - read))
+        began, pause = time.monotonic(), pause * 1.5

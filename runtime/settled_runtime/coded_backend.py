@@ -10,18 +10,19 @@ And the backend below is always given back the very deliveries that it has made.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Generator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from attrs import field, frozen
 
-from settled import CodecError, IdReusedError, Key
+from settled import CodecError, ConflictError, IdReusedError, Key, SettledError
 from settled.durable import (
     Backend,
     Backlog,
     Capability,
     ClosedOnExit,
+    CommitConflictError,
     DeadLetter,
     Delivery,
     FinishResult,
@@ -87,6 +88,22 @@ class _TextCodec:
             raise CodecError(
                 f"{key}: the record cannot be decoded: {error}; nothing was changed, and its messages wait in the queue"
             ) from error
+
+    @contextmanager
+    def decoded_refusals(self, key: Key) -> Generator[None]:
+        """Decode what a refused commit finds in this block."""
+        try:
+            yield
+        except CommitConflictError as error:
+            raise self.decoded_error(key, error) from error
+
+    def decoded_error(self, key: Key, error: SettledError) -> SettledError:
+        if not isinstance(error, CommitConflictError):
+            return error
+        try:
+            return CommitConflictError(str(error), self.decoded_record(key, error.stored), error.now)
+        except CodecError:
+            return ConflictError(str(error))  # the load that follows says what is wrong
 
     def encoded_message(self, message: Message) -> Message:
         return _with_body(message, self.encode(message.body, _place("message", message.key, message.id)))
@@ -185,13 +202,15 @@ class _CodedStore:
     ) -> None:
         encoded = self.texts.encoded_record(key, stored)
         letters = [self.texts.encoded_dead_letter(each) for each in add_dead_letters]
-        self.store.commit(key, encoded, expected, letters, remove_dead_letters)
+        with self.texts.decoded_refusals(key):
+            self.store.commit(key, encoded, expected, letters, remove_dead_letters)
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
         return [self.texts.decoded_dead_letter(each) for each in self.store.dead_letters(key)]
 
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
-        self.store.delete(key, self.texts.encoded_record(key, tombstone), expected)
+        with self.texts.decoded_refusals(key):
+            self.store.delete(key, self.texts.encoded_record(key, tombstone), expected)
 
     def scan(
         self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
@@ -295,14 +314,16 @@ class CodedBackend(ClosedOnExit):
         return self.below.now()
 
     def finish(self, write: Write) -> None:
-        self.below.finish(self._texts.encoded_write(write))
+        with self._texts.decoded_refusals(write.key):
+            self.below.finish(self._texts.encoded_write(write))
 
     def finish_all(
         self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
     ) -> FinishResult:
         encoded = [self._texts.encoded_write(each) for each in writes]
         result = self.below.finish_all(encoded, receive, machines)
-        return FinishResult(result.errors, tuple([self._texts.decoded_delivery(each) for each in result.deliveries]))
+        errors = {key: self._texts.decoded_error(key, error) for key, error in result.errors.items()}
+        return FinishResult(errors, tuple([self._texts.decoded_delivery(each) for each in result.deliveries]))
 
     def decoded(self, delivery: Delivery) -> Delivery:
         """Return `delivery`, which was pushed to a host and not received, as `queue.receive` would have decoded it."""

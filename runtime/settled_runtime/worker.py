@@ -19,7 +19,15 @@ from datetime import timedelta
 from types import FrameType
 from typing import Any, Self, TypeAlias
 
-from settled import Machine, OutcomeUnknownError, Policy, SettledError, UnavailableError
+from settled import (
+    AccessDeniedError,
+    BackendConfigError,
+    Machine,
+    OutcomeUnknownError,
+    Policy,
+    SettledError,
+    UnavailableError,
+)
 from settled.durable import Backend, ClosedOnExit, Delivery
 from settled.durable.commands import ReleaseReason
 from settled.durable.release_delays import release_delay
@@ -98,6 +106,7 @@ class Worker(ClosedOnExit):
         self._is_running = threading.RLock()
         self._is_busy = threading.Event()
         self._stop_signal = StopSignal()
+        self._has_received = False
         self._failed_receives = 0  # in a row; two threads count, and a lost count does no harm
 
     def run(self) -> None:
@@ -110,8 +119,9 @@ class Worker(ClosedOnExit):
         again.
 
         Raises:
-            SettledError: the backend failed for good, such as with AccessDeniedError. While it is merely unavailable,
-                the worker keeps trying, once a minute at least (`ReceiveFailed`).
+            SettledError: the backend refused the first receive, such as with AccessDeniedError; or it was replaced or
+                closed. While it is merely unavailable, or refuses what it has allowed, the worker keeps trying, once a
+                minute at least (`ReceiveFailed`).
         """
         with self._is_running:
             if threading.current_thread() is threading.main_thread():
@@ -292,8 +302,7 @@ class Worker(ClosedOnExit):
         deliveries: Sequence[Delivery] = ()
         try:
             if threads.limit:
-                queue, machines = self._context.backend.queue, self._context.machines
-                deliveries = retried(queue.receive, threads.limit, timeout, machines)
+                deliveries = self._received(threads.limit, timeout)
                 self._failed_receives = 0
         except (UnavailableError, OutcomeUnknownError) as error:
             self._wait_after(error)
@@ -309,6 +318,23 @@ class Worker(ClosedOnExit):
         delay = min(release_delay(ReleaseReason.ERROR, self._failed_receives, error), MAX_RECEIVE_DELAY)
         self._context.observe(ReceiveFailed(error, delay))
         self._stopping.wait(delay)
+
+    def _received(self, limit: int, timeout: float) -> Sequence[Delivery]:
+        """Return what the queue delivers.
+
+        Raises:
+            SettledError: as the queue raised it; but UnavailableError for a refusal, if it did not refuse before.
+        """
+        queue, machines = self._context.backend.queue, self._context.machines
+        try:
+            deliveries = retried(queue.receive, limit, timeout, machines)
+        except (AccessDeniedError, BackendConfigError) as error:
+            if not self._has_received:
+                raise
+            # What has worked for this worker can be mended while it waits: a policy, a key, a password, a queue.
+            raise UnavailableError(f"refused, after it was allowed: {error}") from error
+        self._has_received = True
+        return deliveries
 
     def _release(self, batch: _Batch) -> None:
         if batch is not None:

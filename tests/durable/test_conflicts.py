@@ -5,9 +5,14 @@ from __future__ import annotations
 import pytest
 
 from settled import ConflictError, OutcomeUnknownError, TurnEnd, UnavailableError
+from settled.durable import CommitConflictError
 from settled.durable.commands import Finish, Load, Release, ReleaseReason, RunActors
 from tests.durable.machines import add, appending, applied, signup, submitted, tell
 from tests.support.virtual_world import LEASE, World
+
+
+def loads(world: World) -> int:
+    return len([command for command in world.commands if isinstance(command, Load)])
 
 
 def started() -> World:
@@ -24,7 +29,17 @@ class TestBeforeAnythingWasPerformed:
         world.fail_at(Finish, ConflictError("another"))
         assert world.deliver() is TurnEnd.DONE
         assert applied(world) == [1]
-        assert len([command for command in world.commands if isinstance(command, Load)]) == 2 + 2
+        assert loads(world) == 2 + 1  # the one that looked for the turn's own commit
+
+    def test_nothing_is_loaded_if_the_refusal_tells_the_record(self) -> None:
+        world = started()
+        world.send(add(1))
+        found = world.backend.store.load(world.key())
+        assert found is not None
+        world.fail_at(Finish, CommitConflictError("another", found, world.now))
+        assert world.deliver() is TurnEnd.DONE
+        assert applied(world) == [1]
+        assert loads(world) == 2
 
     def test_the_messages_are_released_after_too_many_conflicts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("settled.durable.turn.MAX_CONFLICTS", 1)

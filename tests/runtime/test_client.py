@@ -6,15 +6,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from attrs import frozen
 
-from settled import ABSENT, EventError, Machine, Outcome, RecordError, TooLargeError, UnavailableError, setup
-from settled.durable import Store
+from settled import ABSENT, EventError, Key, Machine, Outcome, RecordError, TooLargeError, UnavailableError, setup
+from settled.durable import Store, Stored
 from settled_local.memory import MemoryBackend
-from settled_runtime import Client, EventOutcomeError, Worker
+from settled_runtime import Client, CompositeBackend, EventOutcomeError, Worker
 from tests.runtime.machines import greeter
 
 
@@ -188,6 +188,30 @@ class TestOutcome:
         deployment.client.start("ada")
         with pytest.raises(EventOutcomeError, match="was ignored: it was started already"):
             deployment.client.outcome("ada", deployment.client.start("ada"), timeout=timedelta(seconds=5))
+
+    def test_takes_few_reads_of_a_store_that_is_far_away(self, stopped: Deployment) -> None:
+        far = FarAway(stopped.backend.store)
+        backend = CompositeBackend(cast("Any", far), stopped.backend.queue, stopped.backend.timers)
+        client = Client(greeter(hello), backend)
+        with pytest.raises(TimeoutError):  # no worker runs, so the instance does not exist
+            client.outcome("ada", client.start("ada"), timeout=timedelta(seconds=1))
+        assert 1 < far.reads <= 5
+
+
+class FarAway:
+    """A store that takes 20 ms to answer."""
+
+    def __init__(self, store: Any) -> None:
+        self._store, self.reads = store, 0
+
+    def load(self, key: Key) -> Stored | None:
+        self.reads += 1
+        time.sleep(0.02)
+        stored: Stored | None = self._store.load(key)
+        return stored
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
 
 
 class TestWaitFor:

@@ -17,6 +17,7 @@ from attrs import define, field, frozen
 
 from settled import (
     CodecError,
+    ConflictError,
     IdReusedError,
     Key,
     OutcomeUnknownError,
@@ -25,10 +26,32 @@ from settled import (
     TooLargeError,
     TurnEnd,
 )
-from settled.durable import Backend, DeadLetter, Event, Index, Message, Stored, Timer, Write, encode
+from settled.durable import (
+    Backend,
+    CommitConflictError,
+    DeadLetter,
+    Event,
+    Index,
+    Message,
+    Stored,
+    Timer,
+    Write,
+    encode,
+)
 from settled.durable.encoded import ENCODED_PREFIX
 from settled_local import MemoryBackend
-from settled_runtime import Client, Codec, CodedBackend, Compression, Encryption, Host, Worker, connect, generate_key
+from settled_runtime import (
+    Client,
+    Codec,
+    CodedBackend,
+    CompositeBackend,
+    Compression,
+    Encryption,
+    Host,
+    Worker,
+    connect,
+    generate_key,
+)
 from tests.durable.machines import add, appending
 
 ADA = Key("list", "ada")
@@ -356,6 +379,46 @@ class TestWithoutTheKey:
         listing: Any = ListsBodies(world.plain)
         for backend in (other, listing if wrong is None else CodedBackend(listing, wrong)):
             assert [key for key, _ in backend.store.scan("list")] == [ADA]
+
+
+class TestARefusedCommit:
+    """A store may tell what it has in place of what was refused."""
+
+    def refused_by(self, world: World, written: Codec | None, read: Codec | None) -> ConflictError:
+        write = Write(ADA, Stored(1, SECRET, Index("active")), 0)
+        world.backend(written).finish(write)
+        store: Any = Telling(world.plain.store)
+        below = CompositeBackend(store, world.plain.queue, world.plain.timers)
+        coded = below if read is None else CodedBackend(below, read)
+        with pytest.raises(ConflictError) as refused:
+            coded.finish(write)
+        return refused.value
+
+    def test_tells_it_decoded(self, world: World) -> None:
+        codec = Encryption({"a": OLD})
+        refused = self.refused_by(world, codec, codec)
+        assert isinstance(refused, CommitConflictError)
+        assert refused.stored.body == SECRET
+
+    def test_tells_nothing_if_it_cannot_be_decoded(self, world: World) -> None:
+        refused = self.refused_by(world, Encryption({"a": OLD}), Encryption({"b": NEW}))
+        assert not isinstance(refused, CommitConflictError)
+
+
+@frozen
+class Telling:
+    """A store whose refusals tell the record."""
+
+    store: Any
+
+    def commit(self, key: Key, *rest: Any) -> None:
+        try:
+            self.store.commit(key, *rest)
+        except ConflictError as error:
+            raise CommitConflictError(str(error), self.store.load(key), 0.0) from error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
 
 
 class TestAText:

@@ -16,7 +16,17 @@ from typing import Any
 
 import pytest
 
-from settled import AccessDeniedError, Call, Machine, OutcomeUnknownError, SettledError, UnavailableError, actor
+from settled import (
+    AccessDeniedError,
+    BackendConfigError,
+    Call,
+    CredentialsError,
+    Machine,
+    OutcomeUnknownError,
+    SettledError,
+    UnavailableError,
+    actor,
+)
 from settled.durable import Delivery
 from settled_local.memory import MemoryBackend
 from settled_local.sqlite import SQLiteBackend
@@ -25,6 +35,7 @@ from settled_runtime.events import ReceiveFailed, TurnStarted
 from tests.durable.machines import add, appending
 from tests.runtime.machines import greeter
 from tests.runtime.test_joint_finish import WithoutJointFinish
+from tests.support.builders import until
 
 
 def work(machine: Machine[Any], backend: Any, until: Any, **options: Any) -> None:
@@ -344,7 +355,21 @@ class TestABackendThatFails:
         with pytest.raises(AccessDeniedError, match="password"):
             Worker([appending()], backend, receive_wait=timedelta(seconds=0.05)).run()
 
-    @pytest.mark.parametrize("error", [UnavailableError("no route"), OutcomeUnknownError("lost")])
+    @pytest.mark.parametrize("error", [AccessDeniedError("the password was changed"), BackendConfigError("no queue")])
+    def test_by_refusing_what_it_has_allowed_is_called_again(self, error: SettledError) -> None:
+        backend, machine = FailingBackend(), appending()
+        client = Client(machine, backend)
+        with Worker([machine], backend, receive_wait=timedelta(seconds=0.05)).running():
+            client.start("ada")
+            client.wait_for("ada", timeout=timedelta(seconds=10))
+            backend.errors.append(error)
+            until(lambda: not backend.errors)
+            client.start("ben")
+            client.wait_for("ben", timeout=timedelta(seconds=10))
+
+    @pytest.mark.parametrize(
+        "error", [UnavailableError("no route"), CredentialsError("expired"), OutcomeUnknownError("lost")]
+    )
     def test_for_a_while_is_called_again(self, error: SettledError) -> None:
         backend, machine = FailingBackend(error), appending()
         client = Client(machine, backend)

@@ -17,7 +17,14 @@ from settled_runtime.doctor import BackendProblem
 Permissions = Mapping[str, tuple[str, ...]]
 """IAM actions, by the ARN of the resource."""
 
-_TABLE = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:Query")
+# In a transaction each item needs the permission of its own operation.
+_TABLE = (
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:DeleteItem",
+    "dynamodb:ConditionCheckItem",
+    "dynamodb:Query",
+)
 _SCHEDULES = ("scheduler:CreateSchedule", "scheduler:UpdateSchedule", "scheduler:DeleteSchedule")
 _QUEUE = (
     "sqs:SendMessage",

@@ -1,15 +1,17 @@
 """Handle SQS events in a Lambda function: run the turns of the messages that an event source mapping delivers.
 
 Lambda deletes the messages of an event unless the response lists them in ``batchItemFailures``; those become visible
-again. A message group whose turn is not done is reported whole, because in a FIFO group no message may overtake one
-that failed. Groups run in parallel and do not affect each other.
+again. So an acknowledgement makes no request: of each message group, the response lists what was not acknowledged, from
+the first such message on, because in a FIFO group no message may overtake one that failed. Groups run in parallel and
+do not affect each other. If the invocation fails after an acknowledgement, the message is delivered again, and its
+record recognises it.
 
 A message that is not settled's becomes a dead letter of the instance whose group it is in. If the group names none, the
 message is moved to the dead-letter queue of its queue; if that fails, it is reported with what follows in its group.
 
-The host acknowledges and releases messages itself, as in a worker. So a finished group is free at once, even if the
-invocation fails later, and a message that must wait is invisible for exactly that long. By the time of the response,
-every reported message has been deleted or released, or its lease has run out.
+An invocation lasts as long as its slowest group. What other groups have acknowledged is therefore deleted every second,
+so that none of them waits longer than that for another one. The host releases messages itself, as in a worker, so one
+that must wait is invisible for exactly that long.
 
 Lambda freezes the process between invocations, for an unknown time. Each invocation therefore discards the time that
 the previous one knew, and measures its own deadline by the monotonic clock.
@@ -23,17 +25,18 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from attrs import frozen
 
-from settled import EventError, SettledError, TurnEnd
+from settled import EventError, SettledError
 from settled.durable import Backend, Delivery, Message, Position, Queue
 from settled.durations import in_seconds
 from settled_aws.clock import AwsClock
 from settled_aws.envelope import decode_received, from_text
 from settled_aws.machine_queues import MachineQueues
-from settled_aws.queue import SEQUENCE_NUMBER, SqsFifoQueue
+from settled_aws.queue import SEQUENCE_NUMBER, EventSourceDelivery, SqsFifoQueue
 from settled_runtime import CompositeBackend, Host, StopSignal
 from settled_runtime.backend_commands import retried
 from settled_runtime.coded_backend import decoded, without_codec
@@ -46,6 +49,9 @@ Event = Mapping[str, Any]
 
 RESERVE = timedelta(seconds=2)
 """Seconds before its end in which an invocation only releases messages and responds."""
+
+DELETE_INTERVAL = 1.0
+"""Seconds after which an invocation that still runs deletes what has been acknowledged, and again and again."""
 
 MAX_GROUPS = 10
 """Lambda's limit on the batch size of a FIFO queue: ten messages, so ten groups at most."""
@@ -62,9 +68,6 @@ class Context(Protocol):
 
 Groups: TypeAlias = Sequence[Sequence[Delivery]]
 """The deliveries of each group; empty if its first message is not settled's and could not be set aside."""
-
-GroupsDone: TypeAlias = Sequence[bool]
-"""For each group, whether all of its deliveries were acknowledged."""
 
 
 @frozen
@@ -95,7 +98,7 @@ def begin_invocation(backend: Backend) -> None:
         below.clock.forget()
 
 
-def _group_handler(host: Host | AsyncHost) -> Callable[[Groups, Deadline], GroupsDone]:
+def _group_handler(host: Host | AsyncHost) -> Callable[[Groups, Deadline], None]:
     if isinstance(host, Host):
         return _GroupThreads(host, ThreadPoolExecutor(MAX_GROUPS, "settled-group"))
     from settled_aws.lambda_async import GroupTasks  # noqa: PLC0415 (a `Host` needs no event loop)
@@ -152,7 +155,7 @@ class _LambdaHandler:
     """The handler itself."""
 
     backend: Backend
-    handle_groups: Callable[[Groups, Deadline], GroupsDone]
+    handle_groups: Callable[[Groups, Deadline], None]
     reserve: float
 
     def __call__(self, event: Event, context: Context) -> Event:
@@ -162,12 +165,12 @@ class _LambdaHandler:
             records = [record for record in records if record.message or not self._set_aside(record)]
             elsewhere = {record.group for record in records if self._is_elsewhere(record)}
             failed = self._forward([each for each in records if not each.group or each.group in elsewhere])
-            groups = _by_group([each for each in records if each.group not in elsewhere])
-            deliveries = [self._deliveries(group) for group in groups]
-            are_done = self.handle_groups(deliveries, deadline)
-            for group, handled, is_done in zip(groups, deliveries, are_done, strict=True):
-                # An unfinished group is reported whole. Naming what is already acknowledged has no effect.
-                failed += [record.id for record in group[len(handled) if is_done else 0 :]]
+            groups, acked = _by_group([each for each in records if each.group not in elsewhere]), set[str]()
+            deliveries = [self._deliveries(group, acked) for group in groups]
+            with self._deleting(deliveries, acked):
+                self.handle_groups(deliveries, deadline)
+            for group in groups:
+                failed += [record.id for record in dropwhile(lambda each: each.receipt in acked, group)]
         return {"batchItemFailures": [{"itemIdentifier": id} for id in failed]}
 
     @property
@@ -194,6 +197,24 @@ class _LambdaHandler:
             return False
         return queue.set_aside(record.text, record.id, record.group, record.queue.rpartition(":")[2])
 
+    @contextmanager
+    def _deleting(self, groups: Groups, acked: set[str]) -> Generator[None]:
+        """Within this block, delete every second what has been acknowledged since."""
+        ended = threading.Event()
+        thread = threading.Thread(target=self._delete, args=(groups, acked, ended), name="settled-deletes", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+
+    def _delete(self, groups: Groups, acked: set[str], ended: threading.Event) -> None:
+        left = [delivery for group in groups for delivery in group]
+        while not ended.wait(DELETE_INTERVAL):
+            done, left = _divided(left, acked)
+            with suppress(SettledError):  # if it fails, Lambda deletes them after the invocation
+                self._queue.ack(done)
+
     def _is_elsewhere(self, record: _Record) -> bool:
         """Return whether `record` is in another FIFO queue than that of its machine."""
         queue = self._queue
@@ -201,19 +222,20 @@ class _LambdaHandler:
             return False
         return queue.of(record.message.key.machine).url.rpartition("/")[2] != record.queue.rpartition(":")[2]
 
-    def _deliveries(self, group: Sequence[_Record]) -> Sequence[Delivery]:
-        """Return the deliveries of `group` before its first record that could not be set aside."""
+    def _deliveries(self, group: Sequence[_Record], acked: set[str]) -> Sequence[Delivery]:
+        """Return the deliveries of `group`, which note in `acked`, before its first record that could not be set aside."""
         deliveries: list[Delivery] = []
         for record in group:
             if record.message is None:
                 break
-            deliveries.append(self._delivery(record, record.message))
+            deliveries.append(self._delivery(record, record.message, acked))
         return deliveries
 
-    def _delivery(self, record: _Record, message: Message) -> Delivery:
+    def _delivery(self, record: _Record, message: Message, acked: set[str]) -> Delivery:
         attempt = int(record.attributes["ApproximateReceiveCount"])
         until = self._received_at(record, attempt) + self.backend.lease.total_seconds()
-        delivery = Delivery(message, record.receipt, attempt, until, self._position(record, message))
+        position = self._position(record, message)
+        delivery = EventSourceDelivery(message, record.receipt, attempt, until, position, acked)
         return decoded(self.backend, delivery)
 
     def _received_at(self, record: _Record, attempt: int) -> float:
@@ -242,20 +264,30 @@ class _GroupThreads:
     host: Host
     pool: ThreadPoolExecutor
 
-    def __call__(self, groups: Groups, deadline: Deadline) -> GroupsDone:
+    def __call__(self, groups: Groups, deadline: Deadline) -> None:
         others = [self.pool.submit(self._handle_group, group, deadline) for group in groups[1:]]
-        first = [self._handle_group(group, deadline) for group in groups[:1]]
-        return first + [other.result() for other in others]
+        for group in groups[:1]:
+            self._handle_group(group, deadline)
+        for other in others:
+            other.result()
 
-    def _handle_group(self, deliveries: Sequence[Delivery], deadline: Deadline) -> bool:
-        """Return whether all of `deliveries` were acknowledged."""
-        if not deliveries:
-            return True
-        if deadline.is_over:
+    def _handle_group(self, deliveries: Sequence[Delivery], deadline: Deadline) -> None:
+        if not deadline.is_over:
+            self.host.handle(deliveries, deadline.stop_signal)
+        elif deliveries:
             with suppress(SettledError):  # if it fails, the leases run out
                 self.host.backend.queue.release(deliveries)
-            return False
-        return self.host.handle(deliveries, deadline.stop_signal)[deliveries[0].message.key] is TurnEnd.DONE
+
+
+def _divided(deliveries: Sequence[Delivery], acked: set[str]) -> tuple[list[Delivery], list[Delivery]]:
+    """Return those of `deliveries` that are in `acked`, as deliveries to be deleted, and the others."""
+    done, left = list[Delivery](), list[Delivery]()
+    for each in deliveries:
+        if each.receipt in acked:
+            done.append(Delivery(each.message, each.receipt, each.attempt, each.lease_until, each.position))
+        else:
+            left.append(each)
+    return done, left
 
 
 def _by_group(records: Sequence[_Record]) -> list[list[_Record]]:

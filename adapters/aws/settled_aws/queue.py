@@ -64,10 +64,21 @@ NUMBERING_MAX_AGE = 30.0
 A name can be used again 60 seconds after its queue was deleted, so a process that lives through this learns of it.
 """
 
-_ARN, _CREATED = "QueueArn", "CreatedTimestamp"
+_ARN, _CREATED, _VISIBILITY = "QueueArn", "CreatedTimestamp", "VisibilityTimeout"
 
 _LEASE_LOST = frozenset({"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight"})
 """SQS' codes for an expired receipt handle, without the prefix ``AWS.SimpleQueueService.`` that some have."""
+
+
+@frozen
+class EventSourceDelivery(Delivery):
+    """A delivery by a Lambda event source, which deletes the message when the invocation has not reported it as failed.
+
+    Attributes:
+        acked: has the receipts of the deliveries that were acknowledged; `SqsFifoQueue.ack` only adds to it.
+    """
+
+    acked: set[str] = field(factory=set[str], eq=False, repr=False)
 
 
 class SqsFifoQueue:
@@ -155,8 +166,14 @@ class SqsFifoQueue:
         return list(self._deliveries(response.get("Messages", ()), until, numbering))
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
+        to_delete: list[Delivery] = []
+        for delivery in deliveries:
+            if isinstance(delivery, EventSourceDelivery):
+                delivery.acked.add(delivery.receipt)
+            else:
+                to_delete.append(delivery)
         # Lost leases are ignored: the message is delivered again, and the record detects the duplicate.
-        self._call_in_batches("deleting from", self._client.delete_message_batch, deliveries, {})
+        self._call_in_batches("deleting from", self._client.delete_message_batch, to_delete, {})
 
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
         """Return the deliveries; SQS delivers the key again after `delay` seconds.
@@ -171,6 +188,9 @@ class SqsFifoQueue:
         self._call_in_batches("releasing to", self._client.change_message_visibility_batch, deliveries, timeout)
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
+        # An event source receives under the queue's own visibility timeout, which must not become shorter.
+        if any(isinstance(delivery, EventSourceDelivery) for delivery in deliveries):
+            lease = max(lease, self.numbering().visibility_timeout)
         timeout = {"VisibilityTimeout": min(math.ceil(lease), MAX_LEASE_SECONDS)}
         lost = self._call_in_batches("extending in", self._client.change_message_visibility_batch, deliveries, timeout)
         if lost:
@@ -195,9 +215,9 @@ class SqsFifoQueue:
             now = time.time()
             if self._numbering is None or abs(now - self._numbering_read_at) > NUMBERING_MAX_AGE:
                 with translated(f"reading the attributes of {self.url}", repeatable=True):
-                    response = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=[_ARN, _CREATED])
-                queue = response["Attributes"]
-                self._numbering = Numbering(queue[_ARN], epoch(queue[_ARN], queue[_CREATED]))
+                    names = [_ARN, _CREATED, _VISIBILITY]
+                    queue = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)["Attributes"]
+                self._numbering = Numbering(queue[_ARN], epoch(queue[_ARN], queue[_CREATED]), int(queue[_VISIBILITY]))
                 self._numbering_read_at = now
             return self._numbering
 
@@ -287,10 +307,14 @@ class SqsFifoQueue:
 
 @frozen
 class Numbering:
-    """The sequence numbers of the queue with the ARN `queue`, since it was created."""
+    """The sequence numbers of the queue with the ARN `queue`, since it was created.
+
+    `visibility_timeout`, in seconds, is the queue's own; the same request brings it.
+    """
 
     queue: str
     epoch: str
+    visibility_timeout: int = 0
 
     def position(self, attributes: Mapping[str, Any]) -> Position | None:
         """Return the position of the message with these system attributes; None if they lack the sequence number."""

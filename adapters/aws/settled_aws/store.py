@@ -7,14 +7,15 @@ letters writes several items, in one TransactWriteItems, which costs twice as ma
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from itertools import islice
 from typing import Any, NamedTuple
 
-from settled.durable.ports import DELETED, DeadLetter, Stored
+from settled.durable.ports import DELETED, CommitConflictError, DeadLetter, Stored
 from settled.durations import in_seconds
-from settled.errors import TooLargeError
+from settled.errors import ConflictError, TooLargeError
 from settled.key import Key
 from settled_aws.client_protocols import DynamoDBClient
 from settled_aws.dynamodb_items import (
@@ -33,7 +34,7 @@ from settled_aws.dynamodb_items import (
     scan_request,
     stored_from_item,
 )
-from settled_aws.errors import translated
+from settled_aws.errors import refused_item, translated
 from settled_aws.names import partition_key
 
 MAX_TRANSACTION_ITEMS = 100
@@ -116,7 +117,7 @@ class DynamoDBStore:
             removals = map(self._delete_item, removed)
             self._write_transaction(key, [put, *removals, *map(self._put_dead_letter_item, additions)])
             return
-        with translated(f"committing {key}, version {stored.version}, to {self._table}"):
+        with self._committing(f"committing {key}, version {stored.version}, to {self._table}"):
             self._client.put_item(**put.request["Put"])
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
@@ -182,7 +183,9 @@ class DynamoDBStore:
         keep = self._keep_finished if may_expire else None
         item = record_item(key, stored, None if keep is None else self._clock() + keep)
         check_size(item, f"the record of {key}")
-        return _Operation({"Put": {"TableName": self._table, "Item": item, **_if_unchanged(expected)}}, item_size(item))
+        on_refusal = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+        put = {"TableName": self._table, "Item": item, **_if_unchanged(expected), **on_refusal}
+        return _Operation({"Put": put}, item_size(item))
 
     def _put_dead_letter_item(self, item: Item) -> _Operation:
         check_size(item, "a dead letter")
@@ -203,8 +206,20 @@ class DynamoDBStore:
             raise TooLargeError(
                 f"{key}: {size:,} bytes at once; the limit of a DynamoDB transaction is {MAX_TRANSACTION_BYTES:,}"
             )
-        with translated(f"committing {key} and its dead letters to {self._table}"):
+        with self._committing(f"committing {key} and its dead letters to {self._table}"):
             self._client.transact_write_items(TransactItems=[each.request for each in operations])
+
+    @contextmanager
+    def _committing(self, operation: str) -> Generator[None]:
+        """Translate the errors of this block; a refusal has the record for which the commit was refused."""
+        try:
+            with translated(operation):
+                yield
+        except ConflictError as error:
+            item = refused_item(error.__cause__)
+            if item is None:
+                raise
+            raise CommitConflictError(str(error), stored_from_item(item), self._clock()) from error.__cause__
 
     def _oldest_dead_letters(self, key: Key, count: int) -> Sequence[Sequence[Item]]:
         """Return the items of each of the first `count` dead letters of `key`."""

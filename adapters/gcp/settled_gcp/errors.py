@@ -15,6 +15,7 @@ from settled.errors import (
     AccessDeniedError,
     BackendConfigError,
     ConflictError,
+    CredentialsError,
     OutcomeUnknownError,
     SettledError,
     TooLargeError,
@@ -30,7 +31,8 @@ _STATUSES: Mapping[str, Translation] = {
         AccessDeniedError,
         "these credentials lack the permission to do this: see the roles in docs/gcp.md",
     ),
-    "UNAUTHENTICATED": (AccessDeniedError, "these credentials are invalid or expired"),
+    # Wrong ones fail before a request is made: Google's client exchanges them for a token first.
+    "UNAUTHENTICATED": (CredentialsError, "the token of these credentials is expired or was revoked"),
     "NOT_FOUND": (BackendConfigError, "it does not exist, or not in this project"),
     "ALREADY_EXISTS": (BackendConfigError, "it exists already"),
     "FAILED_PRECONDITION": (BackendConfigError, "it is not set up for this"),
@@ -42,6 +44,9 @@ _STATUSES: Mapping[str, Translation] = {
 
 _NOT_SENT = ("failed to connect", "connections to all backends failing", "DNS resolution failed")
 """Parts of gRPC's messages for a request that was not sent: nothing happened."""
+
+_NO_TOKEN = "Getting metadata from plugin failed"
+"""A part of gRPC's message if a token could not be refreshed, so that nothing was sent. The status is UNAVAILABLE."""
 
 _TOO_LARGE = (
     "too large",
@@ -65,8 +70,9 @@ def translated(operation: str, repeatable: bool = False, races: Collection[str] 
         races: statuses, such as ``FAILED_PRECONDITION``, by which this call fails if another commit came first.
 
     Raises:
-        ConflictError, UnavailableError, OutcomeUnknownError, TooLargeError, AccessDeniedError, BackendConfigError: the
-            translation; Google's error is its ``__cause__``. Exceptions that are not Google's are raised unchanged.
+        ConflictError, UnavailableError, OutcomeUnknownError, TooLargeError, CredentialsError, AccessDeniedError,
+            BackendConfigError: the translation; Google's error is its ``__cause__``. Exceptions that are not Google's
+            are raised unchanged.
     """
     try:
         yield
@@ -86,11 +92,13 @@ def status_of(error: BaseException) -> str:
 
 
 def _port_error(error: Exception, operation: str, repeatable: bool, races: Collection[str]) -> SettledError | None:
-    from google.auth.exceptions import GoogleAuthError, TransportError  # noqa: PLC0415 (as above)
+    from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError  # noqa: PLC0415 (as above)
 
     status, text = status_of(error), str(error)
     if isinstance(error, TransportError):
         return UnavailableError(f"{operation}: there was no answer to a request for credentials ({text})")
+    if isinstance(error, RefreshError) or _NO_TOKEN in text:
+        return CredentialsError(f"{operation}: these credentials are expired or could not be refreshed ({text})")
     if isinstance(error, GoogleAuthError):
         return AccessDeniedError(f"{operation}: there are no valid credentials ({text})")
     if not status:

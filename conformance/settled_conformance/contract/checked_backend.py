@@ -100,8 +100,8 @@ class CheckedStore:
         after = store_checker.after(key, stored, tuple(add_dead_letters), remove_dead_letters)
         try:
             self.store.commit(key, stored, expected, add_dead_letters, remove_dead_letters)
-        except ConflictError:
-            store_checker.refused(key, expected)
+        except ConflictError as error:
+            store_checker.refused(key, expected, error)
             raise
         except NOTHING_HAPPENED:
             raise
@@ -120,8 +120,8 @@ class CheckedStore:
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
         try:
             self.store.delete(key, tombstone, expected)
-        except ConflictError:
-            self.contract.store_checker.refused(key, expected)
+        except ConflictError as error:
+            self.contract.store_checker.refused(key, expected, error)
             raise
         self.contract.store_checker.deleted(key, tombstone, expected, self.store.load(key))
 
@@ -290,7 +290,7 @@ class CheckedBackend(ClosedOnExit):
     def _failed(self, write: Write, after: State | None, before: float, error: BaseException) -> None:
         contract = self.contract
         if isinstance(error, ConflictError):
-            contract.store_checker.refused(write.key, write.expected)
+            contract.store_checker.refused(write.key, write.expected, error)
             contract.queue_checker.refused(write.sends)
         elif isinstance(error, LeaseLostError):
             contract.queue_checker.lease_lost(write, before)

@@ -11,8 +11,8 @@ from typing import Any, cast
 
 from attrs import define, evolve, field, frozen
 
-from settled import Key
-from settled.durable import DeadLetter, Stored
+from settled import ConflictError, Key
+from settled.durable import CommitConflictError, DeadLetter, Stored
 
 ReportViolation = Callable[[str, str], None]
 
@@ -84,13 +84,15 @@ class StoreChecker:
         if expected in {each.version for each in now}:
             self.states[key] = [*now, state]
 
-    def refused(self, key: Key, expected: int) -> None:
-        """Record a ConflictError: the states with version `expected` are no longer possible."""
+    def refused(self, key: Key, expected: int, error: ConflictError) -> None:
+        """Record `error`: the states with version `expected` are no longer possible. Check what it tells."""
         states = [each for each in self.possible(key) if each.version != expected]
         if not states:
             self.report("R6", f"{key}: a commit that expected version {expected}, the current one, failed")
             return
         self.states[key] = states
+        if isinstance(error, CommitConflictError):
+            self.loaded(key, error.stored)
 
     def deleted(self, key: Key, tombstone: Stored, expected: int, found: Stored | None) -> None:
         """Record a successful deletion, after which `found` was loaded."""

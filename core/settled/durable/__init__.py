@@ -17,8 +17,8 @@ __getattr__ = lazy_names(
         "settled.durable.malformed": "malformed_message",
         "settled.durable.messages": "Event Message Start Timer encode",
         "settled.durable.overdue": "Overdue find_overdue",
-        "settled.durable.ports": "DELETED STATUSES Backend Backlog Capability ClosedOnExit DeadLetter Delivery"
-        " FinishResult Index Position Queue Store Stored Timers Traits Write",
+        "settled.durable.ports": "DELETED STATUSES Backend Backlog Capability ClosedOnExit CommitConflictError"
+        " DeadLetter Delivery FinishResult Index Position Queue Store Stored Timers Traits Write",
         "settled.durable.record": "PerformAction Record",
         "settled.durable.recovery": "Recovered recover",
         "settled.durable.record_json": "record_from_json",

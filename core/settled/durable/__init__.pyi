@@ -37,6 +37,7 @@ from settled.durable.ports import Backend as Backend
 from settled.durable.ports import Backlog as Backlog
 from settled.durable.ports import Capability as Capability
 from settled.durable.ports import ClosedOnExit as ClosedOnExit
+from settled.durable.ports import CommitConflictError as CommitConflictError
 from settled.durable.ports import DELETED as DELETED
 from settled.durable.ports import DeadLetter as DeadLetter
 from settled.durable.ports import Delivery as Delivery

@@ -20,6 +20,7 @@ from settled.durable.commands import (
     Commands,
     Done,
     Finish,
+    Loaded,
     LostWorker,
     PerformActions,
     ReleaseReason,
@@ -28,7 +29,7 @@ from settled.durable.commands import (
 )
 from settled.durable.messages import Event, Message, Timer, decode
 from settled.durable.policy import TurnEnd
-from settled.durable.ports import DeadLetter, Delivery, Position, Stored, Write
+from settled.durable.ports import CommitConflictError, DeadLetter, Delivery, Position, Stored, Write
 from settled.durable.record import (
     CancelTimer,
     FailureCount,
@@ -321,7 +322,10 @@ def _resolve_lost_commit(
     """Return what is still to be written after `error`: everything but the commit, if that is already in the store."""
     if state.traits.atomic and isinstance(error, TooLargeError | BackendRefusedError):
         raise error
-    loaded = yield from load(state.key)
+    if isinstance(error, CommitConflictError):
+        loaded = Loaded(error.stored, error.now)
+    else:
+        loaded = yield from load(state.key)
     state.now, found = loaded.now, loaded.stored
     # The body contains the nonce, which no other commit has. So a conflict may be this turn's own commit: its answer
     # was lost, and the vendor's client or a proxy has repeated the request.
@@ -330,6 +334,8 @@ def _resolve_lost_commit(
         return evolve(write, stored=None, add_dead_letters=(), remove_dead_letters=0)
     if isinstance(error, OutcomeUnknownError) and (found.version if found else 0) == write.expected:
         return write
+    if isinstance(error, ConflictError | OutcomeUnknownError):
+        state.found = loaded
     if isinstance(error, OutcomeUnknownError):
         raise ConflictError(f"{state.key}: another commit came first") from error
     raise error

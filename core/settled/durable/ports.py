@@ -8,10 +8,10 @@ Disable the vendor client's automatic retries: a hidden retry of a commit whose 
 Instants are float seconds since the epoch. So the durations of calls (`wait`, `delay`, `lease`) are float seconds too:
 they are added to instants, and vendors take numbers. What a backend says of itself is a timedelta, as everywhere else.
 
-Any method may raise UnavailableError (nothing happened), OutcomeUnknownError (it may have happened), AccessDeniedError,
-BackendConfigError, BackendReplacedError if the data are no longer those that were opened (an adapter that can notice it
-must: a deleted file or an emptied server would take messages that nobody ever delivers), and, once the backend is
-closed, BackendClosedError.
+Any method may raise UnavailableError (nothing happened; CredentialsError if the credentials have expired),
+OutcomeUnknownError (it may have happened), AccessDeniedError, BackendConfigError, BackendReplacedError if the data are
+no longer those that were opened (an adapter that can notice it must: a deleted file or an emptied server would take
+messages that nobody ever delivers), and, once the backend is closed, BackendClosedError.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from attrs import frozen
 
 from settled.durable.limits import MAX_MESSAGE_BYTES
 from settled.durable.messages import Message, Timer
-from settled.errors import SettledError
+from settled.errors import ConflictError, SettledError
 from settled.key import Key
 
 
@@ -68,6 +68,21 @@ class Stored:
     def is_deleted(self) -> bool:
         """Whether this is a tombstone. A store lists no tombstones."""
         return self.index.status == DELETED
+
+
+class CommitConflictError(ConflictError):
+    """A commit was refused, and the refusal tells the state for which it was.
+
+    A store that learns both in one answer may raise this instead of ConflictError, to save its caller a load.
+
+    Attributes:
+        stored: the latest committed state of the key.
+        now: the backend's time at the refusal, in seconds since the epoch.
+    """
+
+    def __init__(self, text: str, stored: Stored, now: float) -> None:
+        super().__init__(text)
+        self.stored, self.now = stored, now
 
 
 @frozen
@@ -278,7 +293,7 @@ class Store(Protocol):
         head of the key's list and then appends `add_dead_letters` to its tail.
 
         Raises:
-            ConflictError: the version was not `expected`; nothing was written.
+            ConflictError: the version was not `expected`; nothing was written. It may be a `CommitConflictError`.
             TooLargeError: nothing was written; the error message states the size and the limit.
         """
         ...

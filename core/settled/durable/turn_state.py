@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from attrs import define
 
 from settled.durable.apply_context import ApplyContext
-from settled.durable.commands import Commands, Release, ReleaseReason, extend, load
+from settled.durable.commands import Commands, Loaded, Release, ReleaseReason, extend, load
 from settled.durable.policy import Policy
 from settled.durable.ports import Delivery, Traits
 from settled.durable.record import EMPTY_RECORD, OpenTurn, Record
@@ -50,6 +50,7 @@ class TurnState:
         now: the backend's time at its last answer.
         before_inbox: `version`, and the record as it was committed, before an event was put into its inbox.
         is_watched: whether what is run of the machine's code is noted in the record (see `settled.durable.suspects`).
+        found: the record as a refused commit found it, which saves the next load; None otherwise.
         alone_until: until when this process runs nothing else, in seconds since the epoch; None if it may.
     """
 
@@ -68,6 +69,7 @@ class TurnState:
     now: float = 0.0
     before_inbox: tuple[int, Record] = (-1, EMPTY_RECORD)
     is_watched: bool = False
+    found: Loaded | None = None
     alone_until: float | None = None
 
     @property
@@ -132,13 +134,14 @@ class TurnState:
 
 
 def load_record(state: TurnState) -> Commands[None]:
-    """Load the record from the store.
+    """Load the record from the store, unless a refused commit has just found it.
 
     Raises:
         RecordError: the record cannot be read at all.
         LeaseLostError: another worker may have the messages.
     """
-    loaded = yield from load(state.key)
+    loaded = state.found or (yield from load(state.key))
+    state.found = None
     stored, size, state.now = loaded.stored, state.policy.window, loaded.now
     if stored is None:
         state.record = Record(window=Window(size))

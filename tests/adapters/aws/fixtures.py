@@ -137,7 +137,7 @@ def records_of(cloud: Cloud, addresses: Addresses) -> list[Any]:
     """Receive what is in the queue now, as records of a Lambda event."""
     messages = cloud.sqs.receive_message(
         QueueUrl=addresses.queue, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
-    )["Messages"]
+    ).get("Messages", ())
     return [
         {
             "messageId": each["MessageId"],

@@ -46,10 +46,19 @@ class CountedHost:
     def invoke(self, send: Callable[[], Any]) -> Counter[str]:
         """Return the requests for handling all that `send` sends in a Lambda function."""
         send()
-        event = {"Records": records_of(self._cloud, self._addresses)}
+        records = records_of(self._cloud, self._addresses)
         self.counts.clear()
-        assert lambda_handler(self._host)(event, Unhurried()) == {"batchItemFailures": []}
+        assert lambda_handler(self._host)({"Records": records}, Unhurried()) == {"batchItemFailures": []}
+        for each in records:  # as Lambda does
+            self._cloud.sqs.delete_message(QueueUrl=self._addresses.queue, ReceiptHandle=each["receiptHandle"])
         return Counter(self.counts)
+
+    def take_elsewhere(self, send: Callable[[], Any]) -> None:
+        """Let another process handle all that `send` sends."""
+        send()
+        with Host([MACHINE], self._host.backend, observers=()) as other:
+            while deliveries := other.backend.queue.receive(10):
+                other.handle(deliveries)
 
     def forget(self) -> None:
         """Continue as a new process would, with an empty cache."""
@@ -80,7 +89,17 @@ def test_an_invocation_that_reads_nothing_asks_for_the_time(host: CountedHost) -
     host.forget()
     for _ in range(2):  # first the read of the record, then the request for the time
         counted = host.invoke(lambda: host.client.send("ada", event("TAKE")))
-        assert counted == {"get_item": 1, "put_item": 1, "delete_message_batch": 1}
+        assert counted == {"get_item": 1, "put_item": 1}
+
+
+def test_an_invocation_acknowledges_without_a_request_however_many_instances_it_has(host: CountedHost) -> None:
+    def send() -> None:
+        for number in range(10):
+            host.client.send(f"{number}", event("TAKE"))
+
+    for number in range(10):
+        host.take(lambda: host.client.start(f"{number}"))  # noqa: B023 (called at once)
+    assert host.invoke(send)["delete_message_batch"] == 0
 
 
 def test_several_waiting_events_cost_as_much_as_one(host: CountedHost) -> None:
@@ -96,6 +115,13 @@ def test_an_event_that_runs_an_actor_takes_one_more_write(host: CountedHost) -> 
     host.forget()
     counted = host.take(lambda: host.client.send("ada", event("WORK")))
     assert counted == {"get_item": 1, "put_item": 2, "delete_message_batch": 1}
+
+
+def test_a_conflict_is_one_more_write_and_no_read(host: CountedHost) -> None:
+    host.take(lambda: host.client.send("ada", event("TAKE")))
+    host.take_elsewhere(lambda: host.client.send("ada", event("TAKE")))
+    counted = host.take(lambda: host.client.send("ada", event("TAKE")))
+    assert counted == {"put_item": 2, "delete_message_batch": 1}
 
 
 def test_a_timer_is_one_request(host: CountedHost) -> None:

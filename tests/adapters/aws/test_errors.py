@@ -12,13 +12,23 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from botocore.exceptions import NoCredentialsError, NoRegionError
+from botocore.credentials import RefreshableCredentials
+from botocore.exceptions import (
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    NoRegionError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
+)
+from botocore.session import get_session
 from botocore.stub import Stubber
 
 from settled import (
     AccessDeniedError,
     BackendConfigError,
     ConflictError,
+    CredentialsError,
     OutcomeUnknownError,
     SettledError,
     TooLargeError,
@@ -26,8 +36,9 @@ from settled import (
 )
 from settled.durable import Delivery, Message, Timer
 from settled_aws import DynamoDBStore, EventBridgeTimers, SqsFifoQueue
+from settled_aws.client_protocols import DynamoDBClient, SchedulerClient, SqsClient
 from settled_aws.delay_queue import DelayQueue
-from settled_aws.errors import translated
+from settled_aws.errors import CODES, error_for_code, translated
 from settled_aws.timers import ScheduleTarget
 from tests.adapters.aws.fixtures import client
 from tests.support.builders import ADA, BEN, CEM, dead_letter, message, stored, timer
@@ -52,7 +63,8 @@ def stubbed(service: str) -> Generator[tuple[Any, Any]]:
         ("ThrottlingException", 400, UnavailableError),
         ("RequestLimitExceeded", 400, UnavailableError),
         ("AccessDeniedException", 400, AccessDeniedError),
-        ("ExpiredTokenException", 400, AccessDeniedError),
+        ("UnrecognizedClientException", 400, AccessDeniedError),
+        ("ExpiredTokenException", 400, CredentialsError),
         ("ResourceNotFoundException", 400, BackendConfigError),
         ("ValidationException", 400, BackendConfigError),
         ("InternalServerError", 500, OutcomeUnknownError),
@@ -93,6 +105,81 @@ def test_a_cancelled_transaction_fails_by_the_reasons_of_its_items(
         stubber.add_client_error("transact_write_items", "TransactionCanceledException", modeled_fields=cancelled)
         with pytest.raises(kind):
             DynamoDBStore(dynamodb, "signup").commit(ADA, stored(1), 0, [dead_letter(ADA, "1")])
+
+
+CALLS: dict[str, type[Any]] = {"dynamodb": DynamoDBClient, "sqs": SqsClient, "scheduler": SchedulerClient}
+
+
+class TestCodes:
+    @pytest.mark.parametrize("service", CALLS)
+    def test_every_error_that_aws_models_for_a_request_of_ours_has_a_meaning_on_purpose(self, service: str) -> None:
+        model = get_session().get_service_model(service)
+        made = {name.replace("_", "") for name in [*vars(CALLS[service]), "get_queue_url"]}
+        operations = [model.operation_model(name) for name in model.operation_names if name.lower() in made]
+        modelled = {shape.name for operation in operations for shape in operation.error_shapes}
+        assert len(modelled) > 5
+        assert modelled - CODES.keys() == set()
+
+    @pytest.mark.parametrize("service", ["KMS.", "Kms"])
+    def test_of_kms(self, service: str) -> None:
+        """SQS answers both: the second by its JSON protocol's name, which botocore replaces by the first."""
+        suffix = "Exception" if service == "KMS." else ""
+        throttled = "KMS.ThrottlingException" if suffix else "KmsThrottled"
+        assert isinstance(error_for_code(throttled, "", "", True), UnavailableError)
+        assert isinstance(error_for_code(f"{service}AccessDenied{suffix}", "", "", False), AccessDeniedError)
+        for name in (
+            f"Disabled{suffix}",
+            f"InvalidState{suffix}",
+            f"NotFound{suffix}",
+            "InvalidKeyUsage",
+            "OptInRequired",
+        ):
+            refused = error_for_code(f"{service}{name}", "", "", True)
+            assert isinstance(refused, BackendConfigError)
+            assert "key" in str(refused)
+
+    def test_of_sqs_before_it_spoke_json(self) -> None:
+        for code in ("AWS.SimpleQueueService.NonExistentQueue", "AWS.SimpleQueueService.OverLimit"):
+            assert code.rpartition(".")[2] in CODES
+            assert not isinstance(error_for_code(code, "", "", True), OutcomeUnknownError)
+
+
+class TestCredentials:
+    """Expired ones are mended while a worker goes on; wrong ones are not."""
+
+    @pytest.mark.parametrize(
+        ("error", "kind"),
+        [
+            (NoCredentialsError(), AccessDeniedError),
+            (NoRegionError(), BackendConfigError),
+            (CredentialRetrievalError(provider="custom-process", error_msg="exit 1"), CredentialsError),
+            (TokenRetrievalError(provider="sso", error_msg="expired"), CredentialsError),
+            (UnauthorizedSSOTokenError(), CredentialsError),
+        ],
+    )
+    def test_that_are_not_found_or_not_refreshed(self, error: Exception, kind: type[SettledError]) -> None:
+        with pytest.raises(kind, match="sending"), translated("sending"):
+            raise error
+
+    @pytest.mark.parametrize(
+        ("code", "kind"), [("IDPCommunicationError", CredentialsError), ("AccessDenied", AccessDeniedError)]
+    )
+    def test_whose_role_cannot_be_assumed(self, code: str, kind: type[SettledError]) -> None:
+        """botocore assumes it within the call of another service, which was not made then: nothing happened."""
+        response: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 500}}
+        error = ClientError(response, "AssumeRoleWithWebIdentity")
+        with pytest.raises(kind, match="sending"), translated("sending"):
+            raise error
+
+    def test_that_were_refreshed_with_expired_ones(self) -> None:
+        yesterday = {"access_key": "a", "secret_key": "s", "token": "t", "expiry_time": "2020-01-01T00:00:00Z"}
+        credentials = RefreshableCredentials.create_from_metadata(yesterday, lambda: yesterday, "custom-process")
+        with pytest.raises(CredentialsError, match="expired"), translated("sending"):
+            credentials.get_frozen_credentials()
+
+    def test_other_errors_of_the_runtime_are_raised_unchanged(self) -> None:
+        with pytest.raises(RuntimeError, match="mine"), translated("sending"):
+            raise RuntimeError("mine")
 
 
 @pytest.mark.parametrize(
@@ -225,11 +312,6 @@ class TestTheWire:
     def test_a_connection_that_cannot_be_made_is_unavailable(self) -> None:
         with pytest.raises(UnavailableError, match="there was no answer"):
             SqsFifoQueue(client("sqs", "http://127.0.0.1:9"), URL).send([message(ADA, "1")])
-
-    def test_credentials_that_are_not_found_are_denied_access_and_other_settings_are_misconfigured(self) -> None:
-        for error, kind in ((NoCredentialsError(), AccessDeniedError), (NoRegionError(), BackendConfigError)):
-            with pytest.raises(kind), translated("sending"):
-                raise error
 
     def test_a_lost_response_is_an_unknown_outcome_for_a_write_only(self) -> None:
         with hanging_up() as endpoint:

@@ -6,6 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -158,6 +159,50 @@ class TestOneInvocation:
             assert reported(invoke(records)) == []
             assert reported(invoke(records)) == [record["messageId"] for record in records]
         assert function.taken("ada") == [1]
+
+    @HANDLERS
+    def test_an_acknowledged_message_that_comes_again_is_recognised(self, function: Function, handler: str) -> None:
+        """If the invocation fails after the acknowledgement, Lambda deletes nothing."""
+        function.start("ada")
+        function.send("ada", "TAKE", 1)
+        with invoking(function, handler, deletes=False) as invoke:
+            records = received(function)
+            assert reported(invoke(records)) == []
+            again = received_in_time(function)
+            assert [each["messageId"] for each in again] == [each["messageId"] for each in records]
+            assert reported(invoke(again)) == []
+        assert function.taken("ada") == [1]
+
+    @HANDLERS
+    def test_of_a_group_what_follows_the_first_released_message_is_reported(
+        self, function: Function, handler: str
+    ) -> None:
+        function.start("ada")
+        with invoking(function, handler, timeout=9.0, RESERVE="6") as invoke:
+            invoke(received(function))
+            function.send("ada", "TAKE", 1)
+            function.send("ada", "WORK", 2, seconds=20.0)
+            function.send("ada", "TAKE", 3)
+            records = received_in_time(function)
+            assert reported(invoke(records)) == [each["messageId"] for each in records[1:]]
+        assert function.taken("ada") == [1]
+
+    @HANDLERS
+    def test_no_group_waits_for_a_slow_one(self, function: Function, handler: str) -> None:
+        function.start("ada", "ben")
+        with invoking(function, handler) as invoke:
+            invoke(received(function))
+            function.send("ada", "WORK", 1, seconds=6.0)
+            function.send("ben", "TAKE", 1)
+            records = received(function)
+            function.send("ben", "TAKE", 2)
+            with ThreadPoolExecutor(1) as pool:
+                invocation = pool.submit(invoke, records)
+                (following,) = received_in_time(function)
+                assert not invocation.done()
+                assert reported(invocation.result()) == []
+            assert reported(invoke([following])) == []
+        assert (function.taken("ada"), function.taken("ben")) == (["1"], [1, 2])
 
     @HANDLERS
     @pytest.mark.parametrize("body", ["hello", "[" * 100_000])
@@ -352,6 +397,16 @@ class TestDeliveries:
         (delivery,) = deliveries_of(aws, [ada])
         assert abs(delivery.lease_until - aws.lease.total_seconds() - time.time()) < 5.0
 
+    def test_a_renewal_does_not_shorten_the_visibility_timeout_of_the_queue(
+        self, function: Function, aws: CompositeBackend
+    ) -> None:
+        longer = {"VisibilityTimeout": "600"}
+        function.cloud.sqs.set_queue_attributes(QueueUrl=function.addresses.queue, Attributes=longer)
+        function.start("ada")
+        aws.queue.extend(deliveries_of(aws, received(function)), aws.lease.total_seconds())
+        time.sleep(aws.lease.total_seconds() + 0.5)
+        assert received(function) == []
+
     def test_the_sequence_number_of_another_queue_is_ignored(self, aws: CompositeBackend) -> None:
         ada = record(message(Key("jobs", "ada"), "1", take(1)), "m1")
         ada["attributes"]["SequenceNumber"] = "00000000000000000001"
@@ -455,6 +510,24 @@ def received(function: Function) -> list[Any]:
     return records_of(function.cloud, function.addresses)
 
 
+def received_in_time(function: Function) -> list[Any]:
+    """Receive the records of the messages in the queue, once one of them can be received."""
+    records = list[Any]()
+
+    def found() -> bool:
+        records.extend(received(function))
+        return bool(records)
+
+    until(found)
+    return records
+
+
+def delete(function: Function, records: Sequence[Any]) -> None:
+    entries = [{"Id": str(at), "ReceiptHandle": each["receiptHandle"]} for at, each in enumerate(records)]
+    if entries:
+        function.cloud.sqs.delete_message_batch(QueueUrl=function.addresses.queue, Entries=entries)
+
+
 def queued(function: Function, *sent: tuple[str, str]) -> list[Any]:
     """Send texts to the queue, each to its group and past SQS' deduplication, and receive their records."""
     for group, text in sent:
@@ -480,11 +553,23 @@ def record(sent: Any, id: str) -> dict[str, Any]:
 
 @contextmanager
 def invoking(
-    function: Function, handler: str = "function.handler", timeout: float = 15.0, **variables: str
+    function: Function,
+    handler: str = "function.handler",
+    timeout: float = 15.0,
+    deletes: bool = True,
+    **variables: str,
 ) -> Generator[Callable[[Sequence[Any]], Invocation]]:
+    """Yield a function that invokes the handler with records, and then deletes what it has not reported."""
     environment = function.environment(handler, timeout, **variables)
+
+    def invoke(records: Sequence[Any]) -> Invocation:
+        ended = environment.invoke({"Records": list(records)})
+        failed = failures(ended, {each["messageId"] for each in records})
+        delete(function, [each for each in records if each["messageId"] not in failed])
+        return ended
+
     try:
-        yield lambda records: environment.invoke({"Records": list(records)})
+        yield invoke if deletes else lambda records: environment.invoke({"Records": list(records)})
     finally:
         environment.close()
 

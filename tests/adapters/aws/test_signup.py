@@ -8,18 +8,23 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from settled_aws import Addresses, AwsUrl
+from settled.durable.ports import DELETED
+from settled_aws import Addresses, AwsUrl, DynamoDBStore
+from settled_aws.client_protocols import DynamoDBClient, SchedulerClient, SqsClient
 from settled_aws.iam_permissions import worker_permissions
+from settled_aws.store import MAX_TRANSACTION_ITEMS
 from tests.adapters.aws.fixtures import REGION, Cloud
 from tests.emulators.lambda_runtime import ROOT, Environment
 from tests.emulators.lambda_source import EventSource
 from tests.examples.processes import mail_server
-from tests.support.builders import until
+from tests.support.builders import ADA, dead_letter, stored, until
 
 HERE = ROOT / "examples" / "aws-signup"
 
@@ -110,6 +115,40 @@ def terraform(module: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     command = ["terraform", f"-chdir={module}", *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_doctor_checks_what_the_requests_need(
+    cloud: Cloud, store: DynamoDBStore, url: AwsUrl, addresses: Addresses
+) -> None:
+    """IAM allows a transaction if it allows the operation of each of its items."""
+    needed = set[str]()
+    for service, client in (("dynamodb", DynamoDBClient), ("sqs", SqsClient), ("scheduler", SchedulerClient)):
+        calls = [name.removesuffix("_batch") for name in vars(client) if not name.startswith("_")]
+        needed |= {f"{service}:{name.title().replace('_', '')}" for name in calls}
+    needed.remove("dynamodb:TransactWriteItems")
+    with transactions(cloud.dynamodb) as items:
+        letters = [dead_letter(ADA, f"{number}") for number in range(MAX_TRANSACTION_ITEMS - 1)]
+        store.commit(ADA, stored(1), 0, letters)
+        store.commit(ADA, stored(2), 1, letters[:2], 1)
+        store.delete(ADA, stored(3, status=DELETED), 2)
+    needed |= {f"dynamodb:{operation.removesuffix('Item')}Item" for item in items for operation in item}
+    checked = {action for actions in worker_permissions(url, addresses).values() for action in actions}
+    assert checked == needed | {"iam:PassRole"}
+
+
+@contextmanager
+def transactions(dynamodb: Any) -> Generator[list[Any]]:
+    """Collect the items of all transactions that are written."""
+    items, event = list[Any](), "provide-client-params.dynamodb.TransactWriteItems"
+
+    def collect(params: Any, **_: Any) -> None:
+        items.extend(params["TransactItems"])
+
+    dynamodb.meta.events.register(event, collect)
+    try:
+        yield items
+    finally:
+        dynamodb.meta.events.unregister(event, collect)
 
 
 @pytest.mark.parametrize("file", ["template.yaml", "terraform/main.tf"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -9,7 +10,7 @@ import pytest
 from attrs import evolve
 
 from settled import ConflictError, Key, TooLargeError
-from settled.durable import Capability, Stored
+from settled.durable import Capability, CommitConflictError, DeadLetter, Stored
 from settled.durable.ports import DELETED
 from settled_aws import Addresses, AwsUrl, DynamoDBStore
 from settled_aws.dynamodb_items import MAX_ITEM_BYTES, record_key
@@ -32,6 +33,20 @@ class TestCommit(Commits):
             won = list(pool.map(commit, range(8)))
         assert won.count(True) == 1
         assert store.load(ADA) == stored(1, f"{won.index(True)}")
+
+    @pytest.mark.parametrize("letters", [[], [dead_letter(ADA, "1")]], ids=["one item", "a transaction"])
+    def test_a_refusal_tells_the_record(self, store: DynamoDBStore, letters: list[DeadLetter]) -> None:
+        store.commit(ADA, stored(1, "mine"), 0)
+        for expected in (0, 7):
+            with pytest.raises(CommitConflictError) as refused:
+                store.commit(ADA, stored(expected + 1, "other"), expected, letters)
+            assert refused.value.stored == stored(1, "mine")
+            assert abs(refused.value.now - time.time()) < 60
+
+    def test_a_refusal_for_an_item_that_is_not_there_tells_nothing(self, store: DynamoDBStore) -> None:
+        with pytest.raises(ConflictError) as refused:
+            store.commit(ADA, stored(2), 1)
+        assert not isinstance(refused.value, CommitConflictError)
 
     def test_similar_keys_have_separate_items(self, store: DynamoDBStore) -> None:
         alike = [Key("a", "b/c"), Key("a/b", "c"), Key("a%2Fb", "c"), Key("a", "x" * 3000), Key("a", "x" * 3001)]

@@ -18,6 +18,7 @@ from settled import (
     AccessDeniedError,
     BackendConfigError,
     ConflictError,
+    CredentialsError,
     OutcomeUnknownError,
     SettledError,
     TooLargeError,
@@ -39,7 +40,7 @@ WRITE_ERRORS: list[tuple[str, type[SettledError]]] = [
     ("ABORTED", UnavailableError),
     ("RESOURCE_EXHAUSTED", UnavailableError),
     ("PERMISSION_DENIED", AccessDeniedError),
-    ("UNAUTHENTICATED", AccessDeniedError),
+    ("UNAUTHENTICATED", CredentialsError),
     ("NOT_FOUND", BackendConfigError),
     ("FAILED_PRECONDITION", BackendConfigError),
     ("INVALID_ARGUMENT", BackendConfigError),
@@ -124,11 +125,13 @@ class TestCredentials:
         ("error", "kind"),
         [
             (CREDENTIALS.DefaultCredentialsError("Your default credentials were not found."), AccessDeniedError),
-            (CREDENTIALS.RefreshError("invalid_grant: Bad Request"), AccessDeniedError),
+            (CREDENTIALS.RefreshError("invalid_grant: Token has been expired or revoked."), CredentialsError),
             (CREDENTIALS.TransportError("no route to metadata.google.internal"), UnavailableError),
+            # What gRPC makes of the RefreshError, in a call.
+            (CALLS.ServiceUnavailable("Getting metadata from plugin failed with error: expired"), CredentialsError),
         ],
     )
-    def test_missing_invalid_or_unreachable(self, error: Any, kind: type[SettledError]) -> None:
+    def test_missing_expired_or_unreachable(self, error: Any, kind: type[SettledError]) -> None:
         with pytest.raises(kind, match="opening"), translated("opening"):
             raise error
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 from attrs import evolve
 
 from settled import ConflictError, Key
-from settled.durable import Capability, DeadLetter, Index, Stored
+from settled.durable import Capability, CommitConflictError, DeadLetter, Index, Stored
 from tests.conformance.faulty.reference import Plain, locked
 
 Page = Sequence[tuple[Key, Stored]]
@@ -68,6 +68,22 @@ class BlindRetryOnConflict(Plain):
         except ConflictError:
             version = self.version(key)
             super().put(key, evolve(stored, version=version + 1), version, add_dead_letters, remove_dead_letters)
+
+
+class RefusesWithAnOlderRecord(Plain):
+    """A refused commit is told the first record that the key ever had."""
+
+    def expect(self, key: Key, expected: int) -> None:
+        try:
+            super().expect(key, expected)
+        except ConflictError as error:
+            if key not in self.world.notes:
+                raise
+            raise CommitConflictError(str(error), self.world.notes[key], self.world.now) from error
+
+    def move_dead_letters(self, key: Key, add_dead_letters: Sequence[DeadLetter], remove_dead_letters: int) -> None:
+        super().move_dead_letters(key, add_dead_letters, remove_dead_letters)
+        self.world.notes.setdefault(key, self.world.records[key])
 
 
 class StaleCache(Plain):
@@ -332,6 +348,7 @@ STORE_FAULTS: Mapping[type[Plain], str] = {
     CasWithoutFence: "R4",
     CheckThenPut: "R6",
     UnguardedCreate: "R6",
+    RefusesWithAnOlderRecord: "R8",
     BlindRetryOnConflict: "R6",
     StaleCache: "R8",
     AliasedSnapshot: "R8",
