@@ -223,7 +223,7 @@ class _LambdaHandler:
         return queue.of(record.message.key.machine).url.rpartition("/")[2] != record.queue.rpartition(":")[2]
 
     def _deliveries(self, group: Sequence[_Record], acked: set[str]) -> Sequence[Delivery]:
-        """Return the deliveries of `group`, which note in `acked`, before its first record that could not be set aside."""
+        """Return the deliveries of `group`, which note in `acked`, before a record that could not be set aside."""
         deliveries: list[Delivery] = []
         for record in group:
             if record.message is None:
