@@ -7,9 +7,9 @@ whether or not a worker is running.
 from __future__ import annotations
 
 import secrets
-import time
+import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Generic, TypeVar, assert_never
 
@@ -52,15 +52,10 @@ from settled.durable.window import IN_DEAD_LETTERS
 from settled.durations import check_duration, in_seconds
 from settled.printable import printable
 from settled_runtime.backend_commands import BackendCommands, retried
+from settled_runtime.changes import pauses, watched
 from settled_runtime.events import Observers
 
 C = TypeVar("C")
-
-FIRST_POLL_INTERVAL = 0.005
-"""How many seconds a waiting client pauses after its first read of the store."""
-
-MAX_POLL_INTERVAL = 0.25
-"""The maximum number of seconds between two reads of the store: how late a waiting client may learn of a commit."""
 
 
 class EventOutcomeError(SettledError):
@@ -468,19 +463,12 @@ class Client(ClosedOnExit, Generic[C]):
         self, instance: str, find: Callable[[Record | None], Snapshot[C] | None], timeout: timedelta, awaited: str
     ) -> Snapshot[C]:
         """Poll the record of `instance` until `find` returns a snapshot; `awaited` describes it in the TimeoutError."""
-        seconds = in_seconds(timeout, "timeout")
-        for pause in _poll_intervals(seconds):
-            found = find(self._record(instance))
-            if found is not None:
-                return found
-            time.sleep(pause)
-        raise TimeoutError(printable(f"{self._key(instance)}: waited {seconds:g} s for {awaited}"))
-
-
-def _poll_intervals(timeout: float) -> Iterator[float]:
-    """Yield how many seconds to pause after each read, until `timeout` seconds have passed."""
-    end, pause = time.monotonic() + timeout, FIRST_POLL_INTERVAL
-    while (left := end - time.monotonic()) > 0:
-        yield min(pause, left)
-        pause = min(pause * 1.5, MAX_POLL_INTERVAL)
-    yield 0.0  # one last read at the end, so that something is read even with a timeout of 0
+        seconds, key, changed = in_seconds(timeout, "timeout"), self._key(instance), threading.Event()
+        with watched(self._backend, key, changed.set) as is_told:
+            for pause in pauses(seconds, is_told=is_told):
+                changed.clear()  # before the record is read: a commit after that ends the pause at once
+                found = find(self._record(instance))
+                if found is not None:
+                    return found
+                changed.wait(pause)
+        raise TimeoutError(printable(f"{key}: waited {seconds:g} s for {awaited}"))
