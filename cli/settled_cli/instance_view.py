@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from attrs import frozen
 
 from settled import Json, Key, Outcome, RecordError
 from settled.chart.state_value import value_matches
-from settled.durable import Message, RecordView, Store, Stored
+from settled.durable import Backend, Message, RecordView, Store, Stored
 from settled.durable.messages import Event, ForwardToSystemId, decode
 from settled.durable.record import ActiveTimer
 from settled_cli.errors import CommandError
 from settled_runtime.backend_commands import retried
-from settled_runtime.client import polls
+from settled_runtime.waiting import first_found_by_thread, until_found
 
 T = TypeVar("T")
 
@@ -109,7 +110,15 @@ def load_view(store: Store, key: Key) -> InstanceView | None:
     Raises:
         CommandError: this version of settled cannot read the record.
     """
-    stored = retried(store.load, key)
+    return view_of(key, retried(store.load, key))
+
+
+def view_of(key: Key, stored: Stored | None) -> InstanceView | None:
+    """Return the view of `key`, of which `stored` was read; None if there is no such instance.
+
+    Raises:
+        CommandError: this version of settled cannot read the record.
+    """
     if stored is None or stored.is_deleted:
         return None
     try:
@@ -118,16 +127,26 @@ def load_view(store: Store, key: Key) -> InstanceView | None:
         raise CommandError(str(error)) from error
 
 
-def poll(check: Callable[[], T | None], timeout: float, what: str) -> T:
-    """Call `check` until it returns something, and return that. `what` completes "waited for ..." in the error.
+def wait_for(
+    backend: Backend, key: Key, check: Callable[[InstanceView | None], T | None], seconds: float, what: str
+) -> T:
+    """Wait until `check` returns something for the state of `key`, and return that.
+
+    Args:
+        backend: where the instance lives.
+        key: the instance.
+        check: returns what is waited for, or None.
+        seconds: how long to wait.
+        what: completes "waited for ..." in the error.
 
     Raises:
-        CommandError: `check` returned None for `timeout` seconds.
+        CommandError: `check` returned None for so long.
     """
-    for _ in polls(timeout):
-        if (found := check()) is not None:
-            return found
-    raise CommandError(f"waited {timeout:g} s for {what}. Is a worker running?")
+    steps_of = partial(until_found, lambda stored: check(view_of(key, stored)), "", seconds)
+    try:
+        return first_found_by_thread(backend, key, steps_of)
+    except TimeoutError as error:
+        raise CommandError(f"waited {seconds:g} s for {what}. Is a worker running?") from error
 
 
 def format_time(seconds: float) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from functools import partial
 
 from settled import Key, Outcome
 from settled.durable import Backend, Event, Message, Start
 from settled.durable.limits import message_from_outside
 from settled_cli.errors import CommandError, EventIgnoredError
-from settled_cli.instance_view import InstanceView, load_view, poll, state_path
+from settled_cli.instance_view import InstanceView, state_path, wait_for
 from settled_cli.output import print_json, print_line
 from settled_runtime.backend_commands import retried
 
@@ -46,7 +47,8 @@ def report(
         else:
             print_line(f"{message.key}: {name} is in the queue, as {message.id}")
         return
-    view, outcome, reason = poll(lambda: _find_outcome(backend, message), timeout, f"{message.key} to take {name}")
+    find = partial(_find_outcome, message)
+    view, outcome, reason = wait_for(backend, message.key, find, timeout, f"{message.key} to take {name}")
     state = state_path(view.value)
     if json:
         print_json({**facts, "outcome": outcome, "reason": reason, "state": state})
@@ -60,7 +62,6 @@ def report(
         print_line(f"{text}; now in {state}")
 
 
-def _find_outcome(backend: Backend, message: Message) -> tuple[InstanceView, Outcome, str | None] | None:
-    view = load_view(backend.store, message.key)
+def _find_outcome(message: Message, view: InstanceView | None) -> tuple[InstanceView, Outcome, str | None] | None:
     found = view and view.outcome(message)
     return (view, *found) if view and found else None

@@ -136,6 +136,13 @@ _ALL = (
     Guarantee("V2", "a host never touches a record written by a version it does not know", HOST, ("unknown version",)),
     Guarantee("V3", "the delay of an active state is always scheduled", HOST, ("changed delay",)),
     Guarantee("G1", "event 10,000 takes no more time or space than event 1,000", HOST, ("grown",)),
+    Guarantee(
+        "W1",
+        "a watcher is told of each commit, and finds it",
+        PORT,
+        ("told", "told by another handle", "deleted"),
+        needs=Capability.WATCH,
+    ),
     Guarantee("C1", "capabilities match their declaration", PORT, ("declared",)),
 )
 

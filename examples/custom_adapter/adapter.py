@@ -14,7 +14,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Collection, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -366,6 +366,10 @@ class FileBackend(ClosedOnExit):
     ) -> FinishResult:
         """Raise UnsupportedError: files cannot be written together."""
         raise UnsupportedError(f"{Capability.JOINT_FINISH} is not declared")
+
+    def watch(self, key: Key, changed: Callable[[], object]) -> AbstractContextManager[None]:
+        """Raise UnsupportedError: nobody is told of a file that changes."""
+        raise UnsupportedError(f"{Capability.WATCH} is not declared")
 
     def close(self) -> None:
         """Do nothing: no file is kept open."""

@@ -8,31 +8,50 @@ the instance is the user's.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from html import escape
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, HTTPException, Request
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 
 from examples.signup.machine import machine
 from settled import EventError, SettledError, Snapshot, TooLargeError
-from settled_runtime import Client, EventOutcomeError, connect
+from settled_runtime import AsyncClient, EventOutcomeError, connect
 
 TIMEOUT = timedelta(seconds=float(os.environ.get("SIGNUP_TIMEOUT", "20")))
 """How long a request waits for its turn to end, in seconds."""
 
-client = Client(machine, connect(os.environ.get("SETTLED_URL", "sqlite:///signup.db")))
+STREAM_TIMEOUT = timedelta(minutes=5)
+"""How long a browser follows a sign-up before it connects anew, so that a server can stop."""
+
+PAGE = """<!doctype html>
+<title>NAME</title>
+<h1>NAME</h1>
+<p id="state">not signed up</p>
+<script>
+  const updates = new EventSource(location.pathname.replace(/live$/, "events"));
+  updates.onmessage = ({data}) => {
+    const {value, status} = JSON.parse(data);
+    document.querySelector("#state").textContent = JSON.stringify(value);
+    if (status !== "active") updates.close();
+  };
+</script>
+"""
+
+client = AsyncClient(machine, connect(os.environ.get("SETTLED_URL", "sqlite:///signup.db")))
 app = FastAPI(title="Sign-up")
 
 
 @app.post("/signups/{name}")
-def submit(name: str, email: Annotated[str, Body(embed=True)]) -> dict[str, Any]:
+async def submit(name: str, email: Annotated[str, Body(embed=True)]) -> dict[str, Any]:
     """Submit the form. The answer comes when the e-mail was sent, or says why it could not be."""
-    client.start(name)
-    return ask(name, {"type": "SUBMIT", "email": email})
+    await client.start(name)
+    return await ask(name, {"type": "SUBMIT", "email": email})
 
 
 @app.get("/signups/{name}/verify", response_class=HTMLResponse)
@@ -45,18 +64,36 @@ def link(name: str) -> str:
 
 
 @app.post("/signups/{name}/verify")
-def verify(name: str, code: str) -> dict[str, Any]:
+async def verify(name: str, code: str) -> dict[str, Any]:
     """Verify the code. A form without an action posts to its own URL, so the code is in the query."""
-    return ask(name, {"type": "VERIFY", "code": code})
+    return await ask(name, {"type": "VERIFY", "code": code})
 
 
 @app.get("/signups/{name}")
-def get(name: str) -> dict[str, Any]:
+async def get(name: str) -> dict[str, Any]:
     """Return the state of a sign-up."""
-    snapshot = client.get(name)
+    snapshot = await client.get(name)
     if snapshot is None:
         raise HTTPException(404, f"there is no sign-up {name}")
     return to_json(snapshot)
+
+
+@app.get("/signups/{name}/live", response_class=HTMLResponse)
+def live(name: str) -> str:
+    """Show a page that follows a sign-up: what it shows changes with the instance."""
+    return PAGE.replace("NAME", escape(name))
+
+
+@app.get("/signups/{name}/events")
+async def events(name: str) -> StreamingResponse:
+    """Send each newer state of a sign-up as an event, until it has ended."""
+
+    async def stream() -> AsyncIterator[str]:
+        async for update in client.watch(name, timeout=STREAM_TIMEOUT):
+            if update.snapshot is not None:
+                yield f"id: {update.version}\ndata: {json.dumps(to_json(update.snapshot))}\n\n"
+
+    return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
 @app.exception_handler(SettledError)
@@ -70,7 +107,7 @@ def refused(_: Request, error: SettledError) -> JSONResponse:
     return JSONResponse({"detail": "not available: try again"}, 503, {"Retry-After": "1"})
 
 
-def ask(name: str, event: dict[str, Any]) -> dict[str, Any]:
+async def ask(name: str, event: dict[str, Any]) -> dict[str, Any]:
     """Send `event`, and return the state of the sign-up at the end of the turn.
 
     Raises:
@@ -78,7 +115,7 @@ def ask(name: str, event: dict[str, Any]) -> dict[str, Any]:
         SettledError: see `refused`.
     """
     try:
-        return to_json(client.ask(name, event, timeout=TIMEOUT))
+        return to_json(await client.ask(name, event, timeout=TIMEOUT))
     except EventOutcomeError as error:
         state = {} if error.snapshot is None else to_json(error.snapshot)
         answer = {"error": str(error), "outcome": error.outcome, "reason": error.reason}

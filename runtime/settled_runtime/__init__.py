@@ -9,7 +9,9 @@ __getattr__ = lazy_names(
     globals(),
     {
         "settled_runtime.async_host": "AsyncHost",
-        "settled_runtime.client": "Client EventOutcomeError Instance",
+        "settled_runtime.async_client": "AsyncClient",
+        "settled_runtime.client": "Client Instance",
+        "settled_runtime.instance_reader": "EventOutcomeError InstanceUpdate",
         "settled_runtime.backends": "connect",
         "settled_runtime.codec": "Codec",
         "settled_runtime.coded_backend": "CodedBackend",

@@ -1,7 +1,7 @@
+from settled_runtime.async_client import AsyncClient as AsyncClient
 from settled_runtime.async_host import AsyncHost as AsyncHost
 from settled_runtime.backends import connect as connect
 from settled_runtime.client import Client as Client
-from settled_runtime.client import EventOutcomeError as EventOutcomeError
 from settled_runtime.client import Instance as Instance
 from settled_runtime.codec import Codec as Codec
 from settled_runtime.coded_backend import CodedBackend as CodedBackend
@@ -36,6 +36,8 @@ from settled_runtime.events import WorkerLost as WorkerLost
 from settled_runtime.events import log as log
 from settled_runtime.events import log_with as log_with
 from settled_runtime.host import Host as Host
+from settled_runtime.instance_reader import EventOutcomeError as EventOutcomeError
+from settled_runtime.instance_reader import InstanceUpdate as InstanceUpdate
 from settled_runtime.overdue import WakeReport as WakeReport
 from settled_runtime.overdue import wake_overdue as wake_overdue
 from settled_runtime.recovery import LeftMessage as LeftMessage

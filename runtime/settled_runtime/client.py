@@ -7,11 +7,10 @@ whether or not a worker is running.
 from __future__ import annotations
 
 import secrets
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Generic, TypeVar, assert_never
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from attrs import frozen
 
@@ -20,16 +19,13 @@ from settled import (
     Json,
     Key,
     Machine,
-    Outcome,
     OutcomeUnknownError,
-    SettledError,
     Snapshot,
     UnavailableError,
     from_xstate_json,
     redrive,
     to_xstate_json,
 )
-from settled.data import is_object
 from settled.durable import (
     STATUSES,
     Backend,
@@ -49,44 +45,16 @@ from settled.durable import (
 from settled.durable.headers import NO_HEADERS
 from settled.durable.limits import message_from_outside
 from settled.durable.persisted_tree import tree_to_json
-from settled.durable.record_json import record_from_tombstone, record_to_tombstone
-from settled.durable.window import IN_DEAD_LETTERS
-from settled.durations import check_duration, in_seconds
-from settled.printable import printable
+from settled.durable.record_json import record_to_tombstone
+from settled.durations import check_duration
 from settled_runtime.backend_commands import BackendCommands, retried
 from settled_runtime.events import Observers
+from settled_runtime.instance_reader import InstanceReader, InstanceUpdate
+from settled_runtime.waiting import first_found_by_thread, found_by_thread, refuse_in_event_loop
 
 C = TypeVar("C")
-
-FIRST_POLL_INTERVAL = 0.005
-"""How many seconds a waiting client pauses after its first read of the store."""
-
-MAX_POLL_INTERVAL = 0.5
-"""The maximum number of seconds between two reads of the store: how late a waiting client may learn of a commit."""
-
-PAUSE_PER_READ = 10
-"""How many times as long as the read before it a pause is at least: reads of a store that is far away cost money."""
-
-
-class EventOutcomeError(SettledError):
-    """The outcome of a message is not a success.
-
-    Attributes:
-        outcome: ``IGNORED`` if the message changed nothing, ``REJECTED`` if the turn ended in a node tagged ``reject``,
-            ``FAILED`` if it ended in an error, ``INVALID`` or ``DEAD_LETTERED`` if the message is among the dead
-            letters. If the instance was deleted in the meantime, the outcome that the message had, which may be any.
-        snapshot: the snapshot of the instance as found now, which may be later than the message's own turn. None if
-            the instance does not exist, or if this machine cannot read its snapshot.
-        reason: why the message has this outcome: the guards that answered false, the error of an actor or of the
-            machine, what is wrong with the event. The text is for people, and its beginning is kept if it is long. None
-            for ``TAKEN`` and ``RESOLVED``, and where the instance keeps it no longer: it keeps those of the last few.
-    """
-
-    def __init__(
-        self, message: str, outcome: Outcome, snapshot: Snapshot[Any] | None, reason: str | None = None
-    ) -> None:
-        super().__init__(message)
-        self.outcome, self.snapshot, self.reason = outcome, snapshot, reason
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 @frozen
@@ -131,6 +99,8 @@ class Client(ClosedOnExit, Generic[C]):
     While the backend is unavailable, a method retries for some seconds before it raises `UnavailableError`. Every
     method may also raise `OutcomeUnknownError`, `AccessDeniedError`, `BackendConfigError` and `BackendClosedError`.
 
+    Its methods block. In a thread that runs an event loop they raise RuntimeError, and do nothing: use `AsyncClient`.
+
     Args:
         machine: the machine of the instances. Its guards, actions and actors are never called here.
         backend: the backend that the instances live in, as `connect` opens it.
@@ -140,6 +110,7 @@ class Client(ClosedOnExit, Generic[C]):
 
     def __init__(self, machine: Machine[C], backend: Backend, *, largest_message: int | None = None) -> None:
         self._machine, self._backend = machine, backend
+        self._reader = InstanceReader(machine)
         self._largest_message = backend.largest_message if largest_message is None else largest_message
 
     def close(self) -> None:
@@ -201,7 +172,13 @@ class Client(ClosedOnExit, Generic[C]):
             UnavailableError: nothing was sent.
             OutcomeUnknownError: the event may have been sent. Retry with the error's `message_id`.
         """
-        return self._send(instance, Event(self._machine.check_event(event)), message_id, headers).id
+        return self.send_message(instance, event, message_id, headers).id
+
+    def send_message(
+        self, instance: str, event: Any, message_id: str | None, headers: Mapping[str, str] = NO_HEADERS
+    ) -> Message:
+        """Do `send`, and return the message."""
+        return self._send(instance, Event(self._machine.check_event(event)), message_id, headers)
 
     def ask(
         self,
@@ -232,7 +209,7 @@ class Client(ClosedOnExit, Generic[C]):
             EventError, IdReusedError, TooLargeError, UnavailableError, OutcomeUnknownError: as for `send`.
         """
         check_duration(timeout, "timeout")  # before the event is sent
-        message = self._send(instance, Event(self._machine.check_event(event)), message_id, headers)
+        message = self.send_message(instance, event, message_id, headers)
         return self._outcome(instance, message.id, message.digest, timeout)
 
     def outcome(self, instance: str, message_id: str, *, timeout: timedelta = timedelta(seconds=30)) -> Snapshot[C]:
@@ -254,14 +231,8 @@ class Client(ClosedOnExit, Generic[C]):
         return self._outcome(instance, message_id, None, timeout)
 
     def _outcome(self, instance: str, message_id: str, digest: str | None, timeout: timedelta) -> Snapshot[C]:
-        def answered(found: Record | None) -> Snapshot[C] | None:
-            outcome = found.window.outcome_of_id(message_id, digest) if found else None
-            if found is None or outcome is None:
-                return None
-            reason = found.window.reason_of_id(message_id, digest)
-            return self._answer(instance, message_id, found, outcome, reason)
-
-        return self._wait(instance, answered, timeout, f"the turn of {message_id}")
+        steps = self._reader.outcome(instance, message_id, digest, timeout)
+        return first_found_by_thread(self._backend, self._reader.key(instance), steps)
 
     def get(self, instance: str) -> Snapshot[C] | None:
         """Return the newest committed snapshot of `instance`; None if it does not exist.
@@ -298,26 +269,31 @@ class Client(ClosedOnExit, Generic[C]):
             TimeoutError: the conditions were not met in time.
             RecordError, LogicError: this machine cannot read the instance, or a migration raised.
         """
-        if value is not None and not (isinstance(value, str) or is_object(value)):
-            raise TypeError(f"value: {value!r} is no state value: neither text nor a mapping")
+        steps = self._reader.meeting(instance, tag, value, timeout, done=done)
+        return first_found_by_thread(self._backend, self._reader.key(instance), steps)
 
-        def matching(record: Record | None) -> Snapshot[C] | None:
-            if record is None or record.snapshot is None:  # not started yet, or deleted
-                return None
-            snapshot = record.readable_snapshot()
-            holds = (
-                (tag is None or snapshot.has_tag(tag))
-                and (value is None or snapshot.matches(value))
-                and (not done or snapshot.status != "active")
-            )
-            return snapshot if holds else None
+    def watch(
+        self, instance: str, *, timeout: timedelta | None = None, must_exist: bool = False
+    ) -> Iterator[InstanceUpdate[C]]:
+        """Yield the newest state of `instance`, and then each newer one that is seen, until the instance ends.
 
-        wanted = [f"tag {tag}"] * (tag is not None) + [f"value {value}"] * (value is not None) + ["its end"] * done
-        return self._wait(instance, matching, timeout, " and ".join(wanted) or "its start")
+        No state is older than the one before. If several commits come faster than they are read, only the last one is
+        yielded: `InstanceUpdate.skipped` says how many were not. The last one is that of the end, or of the deletion.
+
+        Args:
+            instance: the name of the instance.
+            timeout: after how long to stop; by default never.
+            must_exist: whether to stop at once if there is no such instance, and not to wait for its start.
+
+        Raises:
+            RecordError, LogicError: this machine cannot read the instance, or a migration raised.
+        """
+        steps = self._reader.updates(instance, timeout, must_exist=must_exist)
+        return found_by_thread(self._backend, self._reader.key(instance), steps)
 
     def dead_letters(self, instance: str) -> Sequence[DeadLetter]:
         """Return the dead letters of `instance`, oldest first; none if the instance does not exist."""
-        return retried(self._backend.store.dead_letters, self._key(instance))
+        return _blocking(self._backend.store.dead_letters, self._key(instance))
 
     def redrive(self, instance: str) -> int:
         """Let workers take the dead letters of `instance` again, and return how many there are.
@@ -330,6 +306,7 @@ class Client(ClosedOnExit, Generic[C]):
             ConflictError: a worker committed in the meantime; nothing was changed. Call again.
             OutcomeUnknownError: the redrive may have been committed. Call again.
         """
+        refuse_in_event_loop()
         commands = redrive(self._machine, self._key(instance), uuid.uuid4().hex, Traits.of(self._backend))
         return BackendCommands(self._backend, Observers(())).run(commands)
 
@@ -360,11 +337,11 @@ class Client(ClosedOnExit, Generic[C]):
             self._import(key, tree)
 
     def _import(self, key: Key, tree: Json) -> None:
-        found = retried(self._backend.store.load, key)
+        found = _blocking(self._backend.store.load, key)
         # `now` may be behind the true time by `resolution`. Delays count from the later one, so that none is early.
         now = self._backend.now() + self._backend.resolution.total_seconds()
         write = import_tree(self._machine, key, tree, found, secrets.token_hex(8), now, Traits.of(self._backend))
-        retried(self._backend.finish, write)
+        _blocking(self._backend.finish, write)
 
     def export_snapshot(self, instance: str) -> str:
         """Return `instance` and its child instances as the JSON text that XState would persist.
@@ -386,7 +363,7 @@ class Client(ClosedOnExit, Generic[C]):
             OutcomeUnknownError: the instance may have been deleted. Call again.
         """
         key = self._key(instance)
-        stored = retried(self._backend.store.load, key)
+        stored = _blocking(self._backend.store.load, key)
         # Dead letters may have outlived a record that was removed by hand. They are deleted all the same.
         if stored.is_deleted if stored else not self.dead_letters(instance):
             return False
@@ -394,7 +371,7 @@ class Client(ClosedOnExit, Generic[C]):
         found = stored or Stored(Traits.of(self._backend).first_version(now) - 1, "", Index("absent"))
         # A tombstone takes the record's place and continues its versions: if the key were removed, a worker with the
         # old record in its cache could commit over the next instance of this name.
-        retried(self._backend.store.delete, key, record_to_tombstone(key, found, now), expected)
+        _blocking(self._backend.store.delete, key, record_to_tombstone(key, found, now), expected)
         return True
 
     def list(self, *, status: str | None = None, after: str | None = None, limit: int = 100) -> Iterable[Instance[C]]:
@@ -412,11 +389,11 @@ class Client(ClosedOnExit, Generic[C]):
         if status is not None and status not in STATUSES:
             raise ValueError(f"status: {status!r} is none of {', '.join(STATUSES)}")
         after_key = None if after is None else self._key(after)
-        rows = retried(self._backend.store.scan, self._machine.id, after_key, limit, status)
+        rows = _blocking(self._backend.store.scan, self._machine.id, after_key, limit, status)
         return [self._listed(key, stored) for key, stored in rows]
 
     def _listed(self, key: Key, stored: Stored) -> Instance[C]:
-        full = stored if stored.body else retried(self._backend.store.load, key)  # some list without bodies
+        full = stored if stored.body else _blocking(self._backend.store.load, key)  # some list without bodies
         record = None if full is None or full.is_deleted else record_from_json(self._machine, key, full.body)
         snapshot = record.snapshot if record and isinstance(record.snapshot, Snapshot) else None
         halted = record.halted if record else None
@@ -428,11 +405,11 @@ class Client(ClosedOnExit, Generic[C]):
     def _send(
         self, instance: str, content: Start | Event, message_id: str | None, headers: Mapping[str, str]
     ) -> Message:
-        id = message_id or secrets.token_urlsafe(12)
+        id = message_id or new_message_id()
         message = message_from_outside(self._key(instance), id, content, headers, self._largest_message)
         try:
             # The id is fixed before the first attempt: a retry with a new one would be a second message.
-            retried(self._backend.queue.send, [message])
+            _blocking(self._backend.queue.send, [message])
         except (UnavailableError, OutcomeUnknownError) as error:
             # A generated id is not known to the caller. Without it the caller could only send a second message.
             error.message_id = message.id
@@ -443,57 +420,17 @@ class Client(ClosedOnExit, Generic[C]):
     def _record(self, instance: str) -> Record | None:
         return self._load(self._machine, self._key(instance))
 
-    def _record_or_tombstone(self, instance: str) -> Record | None:
-        # A tombstone keeps the window of the deleted instance: a retry after the deletion still gets its answer.
-        key = self._key(instance)
-        stored = retried(self._backend.store.load, key)
-        if stored is None:
-            return None
-        if stored.is_deleted:
-            return record_from_tombstone(key, stored.body)
-        return record_from_json(self._machine, key, stored.body)
-
     def _load(self, machine: Machine[Any], key: Key) -> Record | None:
-        stored = retried(self._backend.store.load, key)
+        stored = _blocking(self._backend.store.load, key)
         return None if stored is None or stored.is_deleted else record_from_json(machine, key, stored.body)
 
-    def _answer(
-        self, instance: str, message_id: str, record: Record, outcome: Outcome, reason: str | None
-    ) -> Snapshot[C]:
-        """Return the snapshot for a message with `outcome`, or raise EventOutcomeError."""
-        text = f"{self._key(instance)}: the message {message_id} was {outcome}{f': {reason}' if reason else ''}"
-        if record.snapshot is None and outcome not in IN_DEAD_LETTERS:
-            raise EventOutcomeError(f"{text}; the instance was deleted since", outcome, None, reason)
-        match outcome:
-            case Outcome.TAKEN | Outcome.RESOLVED:
-                return record.readable_snapshot()
-            case Outcome.IGNORED | Outcome.REJECTED | Outcome.FAILED | Outcome.INVALID | Outcome.DEAD_LETTERED:
-                snapshot = record.snapshot if isinstance(record.snapshot, Snapshot) else None
-                raise EventOutcomeError(text, outcome, snapshot, reason)
-            case _:
-                assert_never(outcome)
 
-    def _wait(
-        self, instance: str, find: Callable[[Record | None], Snapshot[C] | None], timeout: timedelta, awaited: str
-    ) -> Snapshot[C]:
-        """Poll the record of `instance` until `find` returns a snapshot; `awaited` describes it in the TimeoutError."""
-        seconds = in_seconds(timeout, "timeout")
-        for _ in polls(seconds):
-            found = find(self._record_or_tombstone(instance))
-            if found is not None:
-                return found
-        raise TimeoutError(printable(f"{self._key(instance)}: waited {seconds:g} s for {awaited}"))
+def _blocking(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do `retried`, but not in an event loop."""
+    refuse_in_event_loop()
+    return retried(call, *args, **kwargs)
 
 
-def polls(timeout: float) -> Iterator[None]:
-    """Yield whenever it is time for a read, first at once and last when `timeout` seconds have passed."""
-    began, pause = time.monotonic(), FIRST_POLL_INTERVAL
-    end = began + timeout
-    while True:
-        yield
-        read = time.monotonic()
-        if not read < end:  # also for NaN
-            return
-        pause = min(max(pause, PAUSE_PER_READ * (read - began)), MAX_POLL_INTERVAL)
-        time.sleep(min(pause, end - read))
-        began, pause = time.monotonic(), pause * 1.5
+def new_message_id() -> str:
+    """Return an id that no other message has."""
+    return secrets.token_urlsafe(12)

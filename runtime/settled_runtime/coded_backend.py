@@ -10,8 +10,8 @@ And the backend below is always given back the very deliveries that it has made.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 
 from attrs import field, frozen
@@ -328,6 +328,9 @@ class CodedBackend(ClosedOnExit):
     def decoded(self, delivery: Delivery) -> Delivery:
         """Return `delivery`, which was pushed to a host and not received, as `queue.receive` would have decoded it."""
         return self._texts.decoded_delivery(delivery)
+
+    def watch(self, key: Key, changed: Callable[[], object]) -> AbstractContextManager[None]:
+        return self.below.watch(key, changed)
 
     def close(self) -> None:
         """Close the backend below."""

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
+from typing import TypeAlias
 
 from attrs import field, frozen
 
-from settled import UnsupportedError
+from settled import Key, UnsupportedError
 from settled.durable import MAX_MESSAGE_BYTES, Capability, ClosedOnExit, FinishResult, Queue, Store, Timers, Write
 from settled.durations import is_duration
 from settled_runtime.dead_letter_queue import DeadLetterQueue
+
+Watching: TypeAlias = Callable[[Key, Callable[[], object]], AbstractContextManager[None]]
 
 
 @frozen
@@ -34,6 +38,7 @@ class CompositeBackend(ClosedOnExit):
         clock: the clock of the timers, in seconds since the epoch: due times are compared with it.
         resolution: by how much `clock` may be behind.
         largest_message: how many bytes the body of a message may have.
+        watching: does `Backend.watch`, if the store can tell of commits.
         dead_letter_queues: finds the dead-letter queues of `queue` and `timers`, with requests; None if those give up
             no message. Used by `recover_dropped`.
     """
@@ -47,6 +52,7 @@ class CompositeBackend(ClosedOnExit):
     clock: Callable[[], float] = time.time
     resolution: timedelta = field(default=timedelta(), validator=is_duration)
     largest_message: int = MAX_MESSAGE_BYTES
+    watching: Watching | None = None
     dead_letter_queues: Callable[[], Sequence[DeadLetterQueue]] | None = None
 
     def now(self) -> float:
@@ -82,6 +88,11 @@ class CompositeBackend(ClosedOnExit):
     ) -> FinishResult:
         """Raise UnsupportedError: separate ports cannot finish several writes in one round trip."""
         raise UnsupportedError(f"a backend of separate parts does not declare {Capability.JOINT_FINISH}")
+
+    def watch(self, key: Key, changed: Callable[[], object]) -> AbstractContextManager[None]:
+        if self.watching is None:
+            raise UnsupportedError(f"this store does not tell of commits: {Capability.WATCH} is not declared")
+        return self.watching(key, changed)
 
     def close(self) -> None:
         """Call each function of `closing`."""

@@ -8,7 +8,9 @@ import re
 import socket
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,44 @@ def test_from_the_form_to_the_click(web: str, mail: MailServer) -> None:
     assert (status, wrong["detail"]["outcome"]) == (409, "rejected")
     assert "answered false" in wrong["detail"]["reason"]
     assert request(f"{ada}/verify?code={code}", {}) == request(ada) == (200, {"value": "active", "status": "done"})
+
+
+def updates(url: str) -> Iterator[Any]:
+    """Yield the data of the server-sent events at `url`."""
+    with urlopen(url) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        for line in stream:
+            field, _, data = line.decode().partition(": ")
+            if field == "data":
+                yield json.loads(data)
+
+
+def test_a_page_follows_a_sign_up_until_it_has_ended(web: str, mail: MailServer) -> None:
+    ada = f"{web}/signups/ada"
+    with ThreadPoolExecutor(1) as threads:
+        following = threads.submit(list, updates(f"{ada}/events"))
+        request(ada, {"email": "ada@example.org"})
+        (code,) = re.findall(r"\d{6}", str(mail.mails[0]["Subject"]))
+        request(f"{ada}/verify?code={code}", {})
+        seen = following.result(timeout=20)
+    assert seen[-1] == {"value": "active", "status": "done"}
+    assert seen[0] != seen[-1]
+    with urlopen(f"{ada}/live") as page:
+        assert "<h1>ada</h1>" in page.read().decode()
+
+
+def test_many_wait_at_once_and_nobody_is_kept_from_looking(web: str) -> None:
+    with ThreadPoolExecutor(50) as threads:
+        asking = [
+            threads.submit(request, f"{web}/signups/n{number}", {"email": "ada@example.org"}) for number in range(50)
+        ]
+        slowest = 0.0
+        while not all(each.done() for each in asking):
+            begun = time.monotonic()
+            assert request(f"{web}/signups/nobody")[0] == 404
+            slowest = max(slowest, time.monotonic() - begun)
+    assert {each.result()[0] for each in asking} == {200}
+    assert slowest < 5
 
 
 def test_a_name_is_escaped(web: str) -> None:

@@ -14,7 +14,7 @@ when a server stops or is full; `settled_redis.doctor` examines the rest.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -34,6 +34,7 @@ from settled_redis.store import RedisStore, commit_error, raise_if_refused
 from settled_redis.timers import RedisTimers
 from settled_redis.topology import Topology
 from settled_redis.url import Options, parse
+from settled_redis.watchers import RedisWatchers
 
 CAPABILITIES = frozenset(
     {
@@ -44,6 +45,7 @@ CAPABILITIES = frozenset(
         Capability.SELECTIVE_RECEIVE,
         Capability.BACKLOG,
         Capability.SCAN,
+        Capability.WATCH,
         Capability.DEDUPLICATION,
         Capability.NO_DELIVERY_AFTER_ACK,
         Capability.NO_DELIVERY_AFTER_CANCEL,
@@ -79,6 +81,7 @@ class RedisBackend(ClosedOnExit):
         self._store = RedisStore(self._script_client)
         self._queue = RedisQueue(self._script_client)
         self._timers = RedisTimers(self._script_client)
+        self._watchers = RedisWatchers(servers, space)
         self._has_one_partition = len(space.partitions) == 1
 
     @classmethod
@@ -207,7 +210,11 @@ class RedisBackend(ClosedOnExit):
             return {write.key: error}
         return {}
 
+    def watch(self, key: Key, changed: Callable[[], object]) -> AbstractContextManager[None]:
+        return self._watchers.added(key, changed)
+
     def close(self) -> None:
+        self._watchers.close()
         self._servers.close()
 
     def _args_by_partition(self, write: Write) -> tuple[ScriptArgs, Sequence[ScriptArgs]]:

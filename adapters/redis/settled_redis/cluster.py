@@ -54,7 +54,7 @@ class Cluster:
         return True
 
     def ask(self, slot: int, commands: Sequence[RedisCommand], changes: bool) -> list[Any]:
-        server = self._owner(slot)
+        server = self.owner(slot)
         answers = self._ask(server, commands, changes)
         moved = next((answer for answer in answers if isinstance(answer, MovedError)), None)
         if moved is not None:
@@ -67,12 +67,19 @@ class Cluster:
         return checked(answers, server)
 
     def wait(self, slot: int, command: RedisCommand) -> Any:
-        server = self._owner(slot)
+        server = self.owner(slot)
         try:
             return checked([server.ask_alone(command)], server)[0]
         except SettledError:
             self._forget_slot_map()
             raise
+
+    def owner(self, slot: int) -> ServerConnection:
+        owner = self._known_slot_map().owner(slot)
+        if owner is None:
+            self._forget_slot_map()
+            raise UnavailableError(f"{self._seed.address}: no server of the cluster has the slot {slot}")
+        return self._server(owner)
 
     def all_servers(self) -> Sequence[ServerConnection]:
         slot_map = self._known_slot_map()
@@ -90,13 +97,6 @@ class Cluster:
         except (UnavailableError, OutcomeUnknownError):
             self._forget_slot_map()
             raise
-
-    def _owner(self, slot: int) -> ServerConnection:
-        owner = self._known_slot_map().owner(slot)
-        if owner is None:
-            self._forget_slot_map()
-            raise UnavailableError(f"{self._seed.address}: no server of the cluster has the slot {slot}")
-        return self._server(owner)
 
     def _server(self, address: Address) -> ServerConnection:
         with self._lock:

@@ -107,6 +107,17 @@ class ServerConnection:
             raise request.error
         return request.answers[0]
 
+    def open_alone(self) -> RawConnection:
+        """Open a connection that only the caller uses, and closes.
+
+        Raises:
+            UnavailableError, AccessDeniedError, BackendConfigError, BackendClosedError: it cannot be opened.
+        """
+        self._reset_after_fork()
+        if self._closed:
+            raise BackendClosedError(f"{self.address}: this backend was closed")
+        return self._open()
+
     def close_free_connections(self) -> None:
         """Close the connections that are not in use, so that the next call opens one."""
         with self._lock:

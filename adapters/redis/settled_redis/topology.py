@@ -40,6 +40,10 @@ class Topology(Protocol):
         """
         ...
 
+    def owner(self, slot: int) -> ServerConnection:
+        """Return the server that has `slot`, as far as is known."""
+        ...
+
     def all_servers(self) -> Sequence[ServerConnection]:
         """Return all servers that take writes."""
         ...
@@ -66,6 +70,9 @@ class SingleServer:
 
     def wait(self, slot: int, command: RedisCommand) -> Any:
         return checked([self._server.ask_alone(command)], self._server)[0]
+
+    def owner(self, slot: int) -> ServerConnection:
+        return self._server
 
     def all_servers(self) -> Sequence[ServerConnection]:
         return [self._server]

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from settled import Key
-from settled.durable import Store
+from settled.durable import Backend
 from settled.durable.record import Watch
 from settled_cli.arguments import AsJson, BackendUrl, CodecName, KeyText, Timeout
 from settled_cli.backend import open_backend, parse_key
 from settled_cli.errors import CommandError
-from settled_cli.instance_view import InstanceView, load_view, poll, state_path
+from settled_cli.instance_view import InstanceView, load_view, state_path, wait_for
 from settled_cli.output import print_facts, print_json
 
 
@@ -32,7 +32,7 @@ def get(
         if until is None:
             view = load_view(backend.store, parsed_key)
         else:
-            view = _wait_for_state(backend.store, parsed_key, until, timeout)
+            view = _wait_for_state(backend, parsed_key, until, timeout)
     if view is None:
         raise CommandError(
             f"{parsed_key}: there is no such instance. Run a worker if it was just started, or: "
@@ -44,15 +44,14 @@ def get(
         print_facts(_facts(view))
 
 
-def _wait_for_state(store: Store, key: Key, state: str, timeout: float) -> InstanceView:
-    """Poll `key` until `state` is active.
+def _wait_for_state(backend: Backend, key: Key, state: str, timeout: float) -> InstanceView:
+    """Wait until `state` is active in `key`.
 
     Raises:
         CommandError: the instance has ended or is halted in another state, or the time is over.
     """
 
-    def find() -> InstanceView | None:
-        view = load_view(store, key)
+    def find(view: InstanceView | None) -> InstanceView | None:
         if view is None or view.is_in(state):
             return view
         status = view.stored.index.status
@@ -60,7 +59,7 @@ def _wait_for_state(store: Store, key: Key, state: str, timeout: float) -> Insta
             raise CommandError(f"{key} is {status} in {state_path(view.value)}, and will not be in {state}")
         return None
 
-    return poll(find, timeout, f"{key} to be in {state}")
+    return wait_for(backend, key, find, timeout, f"{key} to be in {state}")
 
 
 def _facts(view: InstanceView) -> list[tuple[str, Any]]:

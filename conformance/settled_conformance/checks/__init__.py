@@ -67,6 +67,7 @@ _MODULES = (
     "duplicates",
     "timers",
     "capabilities",
+    "watching",
     "numbers",
     "names",
     "sizes",

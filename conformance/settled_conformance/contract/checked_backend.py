@@ -6,7 +6,7 @@ All handles of one environment share a `Contract`, because the guarantees hold a
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 
 from attrs import define, field, frozen
@@ -279,6 +279,9 @@ class CheckedBackend(ClosedOnExit):
                 "F8", f"{len(finished.deliveries)} messages were delivered where {receive} were requested"
             )
         return finished
+
+    def watch(self, key: Key, changed: Callable[[], object]) -> AbstractContextManager[None]:
+        return self.backend.watch(key, changed)
 
     def _after(self, write: Write) -> State | None:
         if write.stored is None:

@@ -154,7 +154,9 @@ class MixedHarness(SQLiteHarness):
         queue = cast("Queue", _Instrumented(rest.queue, self._before_round_trip))
         timers = cast("Timers", _Instrumented(rest.timers, self._before_round_trip))
         closing = (records.close,)
-        return CompositeBackend(store, queue, timers, rest.lease, self.capabilities, closing, clock=self._clock)
+        return CompositeBackend(
+            store, queue, timers, rest.lease, self.capabilities, closing, self._clock, watching=records.watch
+        )
 
     def reset(self) -> None:
         super().reset()
@@ -184,7 +186,14 @@ class UnnumberedHarness(MixedHarness):
         queue = cast("Queue", _Unnumbered(mixed.queue))
         closing = (mixed.close,)
         return CompositeBackend(
-            mixed.store, queue, mixed.timers, mixed.lease, self.capabilities, closing, clock=self._clock
+            mixed.store,
+            queue,
+            mixed.timers,
+            mixed.lease,
+            self.capabilities,
+            closing,
+            self._clock,
+            watching=mixed.watch,
         )
 
 

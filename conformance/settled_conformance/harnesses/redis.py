@@ -133,6 +133,9 @@ class _InstrumentedTopology:
         self.harness.before_round_trip(command[0].decode())
         return self.servers.wait(slot, command)
 
+    def owner(self, slot: int) -> ServerConnection:
+        return self.servers.owner(slot)
+
     def all_servers(self) -> Sequence[ServerConnection]:
         return self.servers.all_servers()
 

@@ -13,6 +13,7 @@ REQUIRED = frozenset(
         Capability.SELECTIVE_RECEIVE,
         Capability.BACKLOG,
         Capability.SCAN,
+        Capability.WATCH,
         Capability.DEDUPLICATION,
         Capability.NO_DELIVERY_AFTER_ACK,
         Capability.NO_DELIVERY_AFTER_CANCEL,

@@ -16,7 +16,8 @@ messages that nobody ever delivers), and, once the backend is closed, BackendClo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple, Protocol, Self
@@ -211,6 +212,9 @@ class Capability(StrEnum):
 
     UNORDERED_SCAN = "unordered-scan"
     """`Store.scan` lists instances in an order of the store's own. A backend declares this, or `SCAN`, or neither."""
+
+    WATCH = "watch"
+    """`Backend.watch` tells of each commit of a key, whichever process makes it."""
 
     DEDUPLICATION = "deduplication"
     """A message that repeats an earlier one is not queued again, even after the first was acknowledged."""
@@ -512,6 +516,18 @@ class Backend(Protocol):
 
         Raises:
             UnsupportedError: the backend does not declare `Capability.JOINT_FINISH`.
+        """
+        ...
+
+    def watch(self, key: Key, changed: Callable[[], object]) -> AbstractContextManager[None]:
+        """Within this block, call `changed` soon after each commit to `key`, a deletion included, by any process.
+
+        Several commits may be told by one call, and a call may come without a commit; but whoever reads the record
+        after the last call, and after the block began, has the newest state. `changed` must return at once, and
+        may be called in any thread, in that of the committer too. It is not called before the commit can be read.
+
+        Raises:
+            UnsupportedError: the backend does not declare `Capability.WATCH`.
         """
         ...
 

@@ -41,7 +41,7 @@ def test_a_receive_for_one_machine_wakes_another_whose_timer_it_fires(
     env: BackendEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("settled_local.memory.queue.POLL_INTERVAL", 30)
-    monkeypatch.setattr("settled_local.sqlite.queue.POLL_INTERVAL", 30)
+    monkeypatch.setattr("settled_local.sqlite.queue.LONGEST_WAIT", 30)
     env.timers.schedule(timer("reminder", env.clock.now + 3600, BILL))
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(env.queue.receive, 1, 60, {"billing"})

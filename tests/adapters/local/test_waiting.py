@@ -67,7 +67,7 @@ def test_changes_by_this_process_wake_receive_without_polling(
     env: BackendEnv, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("settled_local.memory.queue.POLL_INTERVAL", 30)
-    monkeypatch.setattr("settled_local.sqlite.queue.POLL_INTERVAL", 30)
+    monkeypatch.setattr("settled_local.sqlite.queue.LONGEST_WAIT", 30)
     waiting = threads.submit(env.queue.receive, 1, 60)
     time.sleep(0.05)
     env.send(ADA, "a")

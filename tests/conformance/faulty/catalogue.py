@@ -16,6 +16,7 @@ from tests.conformance.faulty.reference import Plain
 from tests.conformance.faulty.store_faults import STORE_FAULTS
 from tests.conformance.faulty.text_faults import TEXT_FAULTS
 from tests.conformance.faulty.timer_faults import TIMER_FAULTS
+from tests.conformance.faulty.watch_faults import WATCH_FAULTS
 from tests.conformance.faulty.write_faults import WRITE_FAULTS
 
 FAULTY_ADAPTERS: Mapping[type[Plain], str] = {
@@ -31,5 +32,6 @@ FAULTY_ADAPTERS: Mapping[type[Plain], str] = {
     **TEXT_FAULTS,
     **HEADER_FAULTS,
     **LOSS_FAULTS,
+    **WATCH_FAULTS,
 }
 """By class; being caught by other guarantees as well is no fault."""

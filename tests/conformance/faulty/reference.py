@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -28,6 +29,7 @@ from settled.durable import (
     Write,
 )
 from settled_conformance.harnesses.local import EPOCH
+from settled_runtime.watchers import Watchers
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -83,6 +85,7 @@ class World:
     deduplication_limit: int | None = None
     point: Callable[[str], None] | None = None
     lock: threading.RLock = field(factory=threading.RLock)
+    watchers: Watchers = field(factory=Watchers)
 
 
 def locked(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
@@ -143,6 +146,9 @@ class Plain(ClosedOnExit):
         if self.epoch != self.world.epoch:
             raise BackendReplacedError("the data were lost")
 
+    def watch(self, key: Key, changed: Callable[[], object]) -> AbstractContextManager[None]:
+        return self.world.watchers.added(key, changed)
+
     def close(self) -> None:
         pass
 
@@ -174,11 +180,15 @@ class Plain(ClosedOnExit):
     ) -> None:
         self.expect(key, expected)
         self.world.records[key] = stored
+        self.tell_watchers(key)
         self.move_dead_letters(key, add_dead_letters, remove_dead_letters)
 
     def expect(self, key: Key, expected: int) -> None:
         if self.version(key) != expected:
             raise ConflictError(f"{key}: expected version {expected}, found {self.version(key)}")
+
+    def tell_watchers(self, key: Key) -> None:
+        self.world.watchers.notify([key])
 
     def move_dead_letters(self, key: Key, add_dead_letters: Sequence[DeadLetter], remove_dead_letters: int) -> None:
         self.world.dead_letters[key] = [*self.world.dead_letters.get(key, [])[remove_dead_letters:], *add_dead_letters]
@@ -192,6 +202,7 @@ class Plain(ClosedOnExit):
         self.round_trip("delete")
         self.expect(key, expected)
         self.world.records[key] = tombstone
+        self.tell_watchers(key)
         self.world.dead_letters.pop(key, None)
 
     @locked

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
 from settled.durable.limits import MAX_MESSAGE_BYTES
@@ -19,6 +20,7 @@ from settled.key import Key
 from settled_local.memory.queue import MemoryQueue
 from settled_local.memory.store import MemoryStore
 from settled_local.memory.timers import MemoryTimers
+from settled_runtime.watchers import Watchers
 
 __all__ = ["MemoryBackend"]
 
@@ -31,6 +33,7 @@ CAPABILITIES = frozenset(
         Capability.SELECTIVE_RECEIVE,
         Capability.BACKLOG,
         Capability.SCAN,
+        Capability.WATCH,
         Capability.DEDUPLICATION,
         Capability.NO_DELIVERY_AFTER_ACK,
         Capability.NO_DELIVERY_AFTER_CANCEL,
@@ -62,7 +65,8 @@ class MemoryBackend(ClosedOnExit):
         self.resolution = timedelta()
         self.largest_message = largest_message
         self.now = clock
-        self.store = MemoryStore(changed)
+        self._watchers = Watchers()
+        self.store = MemoryStore(changed, self._watchers)
         self.timers = MemoryTimers(changed)
         self.queue = MemoryQueue(changed, clock, in_seconds(lease, "lease"), remember, self.timers)
 
@@ -108,6 +112,9 @@ class MemoryBackend(ClosedOnExit):
                 except SettledError as error:
                     refused[write.key] = error
             return FinishResult(refused, tuple(self.queue.receive(receive, machines=machines)))
+
+    def watch(self, key: Key, changed: Callable[[], object]) -> AbstractContextManager[None]:
+        return self._watchers.added(key, changed)
 
     def close(self) -> None:
         """Do nothing: there is nothing to release, and the records can still be read."""

@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from settled.durable.ports import DeadLetter, Stored
 from settled.errors import ConflictError
 from settled.key import Key
+from settled_runtime.watchers import Watchers
 
 
 class MemoryStore:
     """The store of a `MemoryBackend`."""
 
-    def __init__(self, lock: threading.Condition) -> None:
+    def __init__(self, lock: threading.Condition, watchers: Watchers) -> None:
         self._lock = lock
+        self._watchers = watchers
         self._stored: dict[Key, Stored] = {}
         self._dead_letters: dict[Key, tuple[DeadLetter, ...]] = {}
 
@@ -47,6 +49,7 @@ class MemoryStore:
             # The tombstone keeps the version growing, so that a worker that loaded the old instance cannot commit.
             self._stored[key] = tombstone
             self._dead_letters.pop(key, None)
+            self._watchers.notify([key])
 
     def scan(
         self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
@@ -65,6 +68,8 @@ class MemoryStore:
     def put(self, key: Key, stored: Stored, add_dead_letters: Sequence[DeadLetter], remove_dead_letters: int) -> None:
         """Commit `stored`, whose version was checked under the lock that the caller has."""
         self._stored[key] = stored
+        if self._watchers.by_key:
+            self._watchers.notify([key])
         if add_dead_letters or remove_dead_letters:
             self._dead_letters[key] = (*self.dead_letters(key)[remove_dead_letters:], *add_dead_letters)
 

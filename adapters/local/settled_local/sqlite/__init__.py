@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -26,10 +26,12 @@ from settled.errors import LeaseLostError, SettledError
 from settled.key import Key
 from settled_local.sqlite.connection import Connection
 from settled_local.sqlite.database import Database
+from settled_local.sqlite.file_changes import FileChanges
 from settled_local.sqlite.queue import SQLiteQueue, ack, holds, send
 from settled_local.sqlite.schema import prepare
 from settled_local.sqlite.store import SQLiteStore, commit
 from settled_local.sqlite.timers import SQLiteTimers, cancel, schedule
+from settled_local.sqlite.watchers import SQLiteWatchers
 from settled_local.url import sqlite_options
 
 __all__ = ["SQLiteBackend"]
@@ -43,6 +45,7 @@ CAPABILITIES = frozenset(
         Capability.SELECTIVE_RECEIVE,
         Capability.BACKLOG,
         Capability.SCAN,
+        Capability.WATCH,
         Capability.DEDUPLICATION,
         Capability.NO_DELIVERY_AFTER_ACK,
         Capability.NO_DELIVERY_AFTER_CANCEL,
@@ -67,8 +70,10 @@ class SQLiteBackend(ClosedOnExit):
         self._lease = lease
         self._remember = remember
         self._largest_message = largest_message
-        self._store = SQLiteStore(database)
-        self._queue = SQLiteQueue(database, epoch, in_seconds(lease, "lease"), remember, clock)
+        self._watchers = SQLiteWatchers(database)
+        self._changes = FileChanges(database, self._file_changed)
+        self._store = SQLiteStore(database, self._watchers)
+        self._queue = SQLiteQueue(database, epoch, in_seconds(lease, "lease"), remember, clock, self._changes)
         self._timers = SQLiteTimers(database)
 
     @classmethod
@@ -147,6 +152,8 @@ class SQLiteBackend(ClosedOnExit):
 
     def finish(self, write: Write) -> None:
         self._database.write(lambda db: self._finish(db, write))
+        if self._watchers.by_key and write.stored is not None:
+            self._watchers.notify([write.key])
 
     def finish_all(
         self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
@@ -161,7 +168,15 @@ class SQLiteBackend(ClosedOnExit):
                     refused[write.key] = error
             return FinishResult(refused, tuple(self._queue.lease_ready(db, receive, machines)))
 
-        return self._database.write(finish, durable=bool(writes))
+        result = self._database.write(finish, durable=bool(writes))
+        if self._watchers.by_key:
+            self._watchers.notify([write.key for write in writes if write.key not in result.errors])
+        return result
+
+    @contextmanager
+    def watch(self, key: Key, changed: Callable[[], object]) -> Generator[None]:
+        with self._changes.followed(), self._watchers.added(key, changed):
+            yield
 
     def _finish(self, db: Connection, write: Write) -> None:
         now = self._clock()
@@ -178,7 +193,12 @@ class SQLiteBackend(ClosedOnExit):
         ack(db, write.acks, now, self._remember)
 
     def close(self) -> None:
+        self._changes.close()
         self._database.close()
+
+    def _file_changed(self, db: Connection) -> None:
+        self._database.changes.increment()
+        self._watchers.notify_of_commits(db)
 
 
 def _create_private(path: str) -> None:

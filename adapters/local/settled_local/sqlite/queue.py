@@ -24,10 +24,11 @@ from settled.errors import ConflictError, IdReusedError
 from settled.key import Key
 from settled_local.sqlite.connection import Connection, text
 from settled_local.sqlite.database import Database
+from settled_local.sqlite.file_changes import FileChanges
 from settled_local.sqlite.timers import pop_due
 
-POLL_INTERVAL = 0.02
-"""Seconds after which a waiting `receive` looks for messages of other processes; that reads only cached pages."""
+LONGEST_WAIT = 0.25
+"""Seconds after which a waiting `receive` reads the file and the clock again, whatever it was told of changes."""
 
 MAX_WAKEUPS = 100
 """How many timers, and how many groups, one call wakes at most, to bound how long its transaction locks the file."""
@@ -55,8 +56,17 @@ _READY_MACHINES = (
 class SQLiteQueue:
     """The queue of a file."""
 
-    def __init__(self, database: Database, epoch: str, lease: float, remember: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        epoch: str,
+        lease: float,
+        remember: int,
+        clock: Callable[[], float],
+        file_changes: FileChanges,
+    ) -> None:
         self._database = database
+        self._file_changes = file_changes
         self._epoch = epoch
         self._lease = lease
         self._remember = remember
@@ -67,7 +77,15 @@ class SQLiteQueue:
         self._database.write(lambda db: send(db, messages, self._clock()))
 
     def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
+        deliveries = self._receive(limit, time.monotonic(), machines)
+        if deliveries or wait <= 0 or limit < 1:
+            return deliveries
         end = time.monotonic() + wait
+        with self._file_changes.followed():
+            return self._receive(limit, end, machines)
+
+    def _receive(self, limit: int, end: float, machines: Collection[str] | None) -> Sequence[Delivery]:
+        """Do `receive` until `end`, by the monotonic clock."""
         while limit > 0:
             # Before the file is read: a change between the read and the wait ends the wait at once.
             changes = self._database.changes.count
@@ -82,7 +100,7 @@ class SQLiteQueue:
             remaining = end - time.monotonic()
             if remaining <= 0:
                 break
-            self._database.changes.wait(changes, min(remaining, pause, POLL_INTERVAL))
+            self._database.changes.wait(changes, min(remaining, pause, LONGEST_WAIT))
         return ()
 
     def lease_ready(self, db: Connection, limit: int, machines: Collection[str] | None) -> Sequence[Delivery]:

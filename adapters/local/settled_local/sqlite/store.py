@@ -15,13 +15,15 @@ from settled.errors import ConflictError
 from settled.key import Key
 from settled_local.sqlite.connection import Connection, SqlValue, text
 from settled_local.sqlite.database import Database
+from settled_runtime.watchers import Watchers
 
 
 class SQLiteStore:
     """The store of a file."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, watchers: Watchers) -> None:
         self._database = database
+        self._watchers = watchers
 
     def load(self, key: Key) -> Stored | None:
         with self._database.reading() as db:
@@ -44,6 +46,7 @@ class SQLiteStore:
         remove_dead_letters: int = 0,
     ) -> None:
         self._database.write(lambda db: commit(db, key, stored, expected, add_dead_letters, remove_dead_letters))
+        self._watchers.notify([key])
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
         with self._database.reading() as db:
@@ -60,6 +63,7 @@ class SQLiteStore:
 
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
         self._database.write(lambda db: _delete(db, key, tombstone, expected))
+        self._watchers.notify([key])
 
     def scan(
         self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
