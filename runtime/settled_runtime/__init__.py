@@ -18,7 +18,7 @@ __getattr__ = lazy_names(
         "settled_runtime.host": "Host",
         "settled_runtime.shutdown": "StopSignal",
         "settled_runtime.events": "ActionPerformed ActorAbandoned ActorFinished ActorStarted ClockSkewed"
-        " Committed DeadLettered Emitted HostEvent Logged MachineNotServed Observer RecordAdjusted Redactor"
+        " Committed DeadLettered Emitted HostEvent Logged MachineNotServed Observer Postponed RecordAdjusted Redactor"
         " Released SuspectIsolated TurnEnded TurnFailed TurnHangs TurnStarted WorkerLost log log_with",
         "settled_runtime.composite": "CompositeBackend",
         "settled_runtime.worker": "Worker",

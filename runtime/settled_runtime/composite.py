@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 
 from attrs import field, frozen
+from attrs.validators import optional
 
 from settled import UnsupportedError
 from settled.durable import MAX_MESSAGE_BYTES, Capability, ClosedOnExit, FinishResult, Queue, Store, Timers, Write
@@ -33,6 +34,7 @@ class CompositeBackend(ClosedOnExit):
         clock: the clock of the timers, in seconds since the epoch: due times are compared with it.
         resolution: by how much `clock` may be behind.
         largest_message: how many bytes the body of a message may have.
+        retention: for how long `queue` keeps a message that is not acknowledged; None if for ever.
     """
 
     store: Store
@@ -44,6 +46,7 @@ class CompositeBackend(ClosedOnExit):
     clock: Callable[[], float] = time.time
     resolution: timedelta = field(default=timedelta(), validator=is_duration)
     largest_message: int = MAX_MESSAGE_BYTES
+    retention: timedelta | None = field(default=None, validator=optional(is_duration))
 
     def now(self) -> float:
         """Return the time by `clock`, in seconds since the epoch."""

@@ -100,12 +100,13 @@ class HostContext:
 
 def traits_of(backend: Backend) -> Traits:
     """Return the properties of `backend` that turns may rely on."""
-    declared = backend.capabilities
+    declared, retention = backend.capabilities, backend.retention
     return Traits(
         Capability.ATOMIC_FINISH in declared,
         Capability.FENCED_FINISH in declared,
         backend.resolution.total_seconds(),
         backend.largest_message,
+        None if retention is None else retention.total_seconds(),
     )
 
 

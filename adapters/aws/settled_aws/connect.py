@@ -20,7 +20,7 @@ from settled_aws.clock import RESOLUTION, AwsClock, observed_by
 from settled_aws.delay_queue import DelayQueue
 from settled_aws.errors import translated
 from settled_aws.machine_queues import MachineQueues
-from settled_aws.queue import SqsFifoQueue
+from settled_aws.queue import MAX_RETENTION_SECONDS, SqsFifoQueue
 from settled_aws.store import DynamoDBStore
 from settled_aws.timers import EventBridgeTimers, ScheduleTarget
 from settled_aws.url import AwsUrl, parse_url
@@ -145,6 +145,7 @@ def assemble(
         clock=now,
         resolution=resolution,
         largest_message=url.largest_message,
+        retention=timedelta(seconds=MAX_RETENTION_SECONDS),
     )
 
 

@@ -17,13 +17,11 @@ from settled import BackendRefusedError
 from settled_aws.connect import ONE_ATTEMPT, Addresses, botocore_session, find_addresses, queue_url_prefix
 from settled_aws.errors import code_of, translated
 from settled_aws.iam_permissions import missing_permissions, schedule_role_permissions, worker_permissions
+from settled_aws.queue import MAX_RETENTION_SECONDS
 from settled_aws.url import AwsUrl, parse_url
 from settled_runtime.doctor import BackendProblem, Probe
 
 Description = Mapping[str, Any]
-
-MAX_RETENTION_SECONDS = 14 * 24 * 60 * 60
-"""SQS' limit on MessageRetentionPeriod."""
 
 MIN_RECEIVE_COUNT = 100
 """Lowest safe maxReceiveCount: SQS also counts the receives of healthy messages that are released to wait."""
@@ -82,7 +80,7 @@ def check_queue(url: AwsUrl, name: str, queue: Description) -> Iterator[BackendP
         consequence = "all instances together get 300 requests a second"
         yield BackendProblem(f"{name} is not set to high throughput", consequence, "Set both to the message group.")
     if int(queue["MessageRetentionPeriod"]) < MAX_RETENTION_SECONDS:
-        consequence = "a message that waits longer behind a parked one is lost"
+        consequence = "a message for which no worker comes is lost sooner than it need be"
         yield BackendProblem(
             f"{name} keeps messages for less than 14 days", consequence, "Set the retention period to 1209600."
         )

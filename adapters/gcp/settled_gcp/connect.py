@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from functools import cache
 from typing import Any, assert_never
 
@@ -29,7 +30,7 @@ from settled_gcp.clients import (
 from settled_gcp.clock import RESOLUTION, ServerTime
 from settled_gcp.cloud_tasks_timers import CloudTasksTimers, TaskTarget
 from settled_gcp.firestore_timers import FirestoreTimers, SweptQueue
-from settled_gcp.queue import PubSubQueue
+from settled_gcp.queue import MAX_RETENTION_SECONDS, PubSubQueue
 from settled_gcp.store import FirestoreStore
 from settled_gcp.streaming_pull import StreamingQueue
 from settled_gcp.url import GcpUrl, PullMode, TimerService, parse_url
@@ -101,6 +102,7 @@ def assemble(
         clock=now,
         resolution=RESOLUTION,
         largest_message=url.largest_message,
+        retention=timedelta(seconds=MAX_RETENTION_SECONDS),
     )
 
 

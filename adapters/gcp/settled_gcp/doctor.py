@@ -20,12 +20,11 @@ from settled_gcp.errors import status_of, translated
 from settled_gcp.filters import filter_of, machines_in
 from settled_gcp.firestore_timers import EXEMPT_TIMER_FIELDS
 from settled_gcp.names import machine_attribute
+from settled_gcp.queue import MAX_RETENTION_SECONDS
 from settled_gcp.url import GcpUrl, TimerService, parse_url
 from settled_runtime.doctor import BackendProblem, Probe
 
 DAY = 24 * 60 * 60
-MAX_RETENTION_SECONDS = 31 * DAY
-"""Pub/Sub's limit on a subscription's message retention."""
 
 MAX_DELIVERY_ATTEMPTS = 100
 """Pub/Sub's limit on max_delivery_attempts. A lower value dead-letters healthy messages sooner."""
@@ -100,7 +99,7 @@ def check_subscription(url: GcpUrl, subscription: Any) -> Iterator[BackendProble
             f"{name} has an ack deadline of {subscription.ack_deadline_seconds} s", consequence, remedy
         )
     if _seconds(subscription.message_retention_duration, 7 * DAY) < MAX_RETENTION_SECONDS:
-        consequence = "a message that waits longer behind a parked one is lost"
+        consequence = "a message for which no worker comes is lost sooner than it need be"
         yield BackendProblem(
             f"{name} keeps messages for less than 31 days", consequence, "Set the retention to 2678400 s."
         )

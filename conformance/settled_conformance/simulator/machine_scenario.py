@@ -92,7 +92,7 @@ class MachineScenario:
 
     def _policy(self, environment: Environment) -> Policy:
         lease = timedelta(seconds=environment.lease)
-        policy = Policy(lease=lease, max_attempts=2, failed_events=self.failed_events)
+        policy = Policy(lease=lease, max_attempts=2, failed_events=self.failed_events, suspend_after=lease)
         return policy if self.window is None else evolve(policy, window=self.window)
 
 

@@ -80,6 +80,10 @@ class DeadLetter:
     detail: str = ""
 
 
+POSTPONED = "postponed"
+"""The reason of a dead letter that waits for the end of a suspended turn, and is taken then, without an operator."""
+
+
 @frozen
 class Position:
     """The position of a message among all messages ever queued for its key; later messages have higher numbers.
@@ -213,12 +217,14 @@ class Traits:
         fenced: a commit fails if its delivery no longer has the lease of the key.
         resolution: by how much the backend's clock may be behind, in seconds; see `Backend.resolution`.
         largest_message: how many bytes the body of a message may have; see `Backend.largest_message`.
+        retention: for how many seconds the queue keeps a message, None if until it is taken; see `Backend.retention`.
     """
 
     atomic: bool = False
     fenced: bool = False
     resolution: float = 0.0
     largest_message: int = MAX_MESSAGE_BYTES
+    retention: float | None = None
 
 
 class Store(Protocol):
@@ -427,6 +433,15 @@ class Backend(Protocol):
         """How many bytes the body of a message may have, in UTF-8. Clients and turns refuse to send a larger one.
 
         A port may refuse smaller ones, too, if they do not fit with their key, id and headers.
+        """
+        ...
+
+    @property
+    def retention(self) -> timedelta | None:
+        """For how long the queue keeps a message that is not acknowledged; None if for ever.
+
+        Where it is not for ever, a turn that has to wait for long waits outside the queue, and so does what came after
+        its message: see `Policy.suspend_after`.
         """
         ...
 

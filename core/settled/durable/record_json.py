@@ -83,7 +83,7 @@ def record_to_tombstone(key: Key, stored: Stored, now: float) -> Stored:
     with suppress(RecordError):  # an operator must be able to delete an instance whose record cannot be read
         parsed, lines = parse_record(key, stored.body)
         with damage_as_record_error(key):
-            window = _with_open_turn(key, parsed, window_from_json(parsed, lines, WINDOW))
+            window = _with_open_turn(key, parsed, window_from_json(parsed, lines, WINDOW)).without_postponed()
             remains = Record(high_water_mark=high_water_mark_from_json(parsed), window=window)
     parts = write({"machine": key.machine, **surviving_parts_to_json(remains)})
     text = write_record(parts, None, remains.window.encoded_ids)

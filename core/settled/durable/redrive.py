@@ -39,7 +39,9 @@ def redrive(machine: Machine[Any], key: Key, nonce: str) -> Commands[int]:
     version = loaded.stored.version + 1
     # No lease: the worker that receives the `Wake` resumes the open turn, and must not wait for the former one's lease.
     turn = record.turn and evolve(record.turn, lease_until=0.0)
+    postponed = None if record.postponed is None else 0
     record = evolve(record, nonce=nonce, turn=turn, halted=None, failing=None, receives=None, redriving=len(found))
+    record = evolve(record, postponed=postponed)
     stored = record_to_stored(machine, record, version, loaded.now)
     yield from finish(Write(key, stored, loaded.stored.version, sends=(wake,)))
     return len(found)
