@@ -197,7 +197,7 @@ class ForgetfulHarness(MixedHarness):
 
     def open(self) -> Backend:
         mixed = super().open()
-        queue = cast("Queue", _Forgetful(mixed.queue, self._memory.queue, self._clock))
+        queue = cast("Queue", ForgetfulQueue(mixed.queue, self._memory.queue, self._clock, RETENTION))
         return CompositeBackend(
             mixed.store,
             queue,
@@ -210,11 +210,11 @@ class ForgetfulHarness(MixedHarness):
         )
 
 
-class _Forgetful:
-    """A queue that forgets what waits for too long in `memory`, the queue below it."""
+class ForgetfulQueue:
+    """A queue that forgets what was not acknowledged within `retention` in `memory`, the queue below it."""
 
-    def __init__(self, queue: Queue, memory: Queue, clock: Clock) -> None:
-        self._queue, self._memory, self._clock = queue, memory, clock
+    def __init__(self, queue: Queue, memory: Queue, clock: Callable[[], float], retention: timedelta) -> None:
+        self._queue, self._memory, self._clock, self._retention = queue, memory, clock, retention.total_seconds()
 
     def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         self._forget()
@@ -222,7 +222,7 @@ class _Forgetful:
 
     def _forget(self) -> None:
         queue, now = vars(self._memory), self._clock()
-        oldest = now - RETENTION.total_seconds()
+        oldest = now - self._retention
         for key, group in queue["_groups"].items():
             if not group.receipts or group.leased_until <= now:
                 for number in [number for number, waiting in group.waiting.items() if waiting.sent < oldest]:
