@@ -302,6 +302,19 @@ def poller(fault_switch: FaultSwitch, lease: float) -> HistoryMachine:
     )
 
 
+def notifier() -> HistoryMachine:
+    """Return a machine that sends the instance ada of `poller` a note for each event."""
+    return with_history(
+        {
+            "id": "notifier",
+            "context": {},
+            "initial": "open",
+            "states": {"open": {"tags": ["settled"], "on": {"GO": {"actions": ["pass"]}}}},
+        },
+        actions={"pass": send_to("poller/ada", lambda args: {"type": "NOTE", "id": args.event["id"]})},
+    )
+
+
 def _asked_once_more(args: Any) -> int:
     return int(args.context["asked"]) + 1
 

@@ -12,9 +12,10 @@ from attrs import evolve
 
 from settled import Json
 from settled.durable import Record
-from settled_conformance.simulator.fault_profiles import ALL_FAULTS, NO_REDELIVERY, sends_of
+from settled_conformance.harness import HarnessFeature
+from settled_conformance.simulator.fault_profiles import ALL_FAULTS, GO, NO_REDELIVERY, sends_of
 from settled_conformance.simulator.machine_scenario import BOB, MachineScenario, messages_to, of
-from settled_conformance.simulator.machines import poller
+from settled_conformance.simulator.machines import notifier, poller
 from settled_conformance.simulator.operations import (
     ClientOperation,
     delete,
@@ -22,6 +23,7 @@ from settled_conformance.simulator.operations import (
     is_alive,
     is_deleted,
     redrive_dead_letters,
+    send,
     start,
     wait,
 )
@@ -64,6 +66,27 @@ def _poll_past_window() -> MachineScenario:
         [start(KEY, "one"), *sends_of(KEY, "a", events)],
         window=BATCH,
         possible_faults=NO_REDELIVERY,
+    )
+
+
+def _poll_notified() -> MachineScenario:
+    """Return a scenario in which another machine sends more than the window holds to a queue that forgets ids."""
+    sender = of("notifier")
+    return MachineScenario(
+        "poll-notified",
+        lambda fault_switch, lease: [poller(fault_switch, lease), notifier()],
+        participants={
+            "c": [
+                start(KEY, "one"),
+                send(KEY, "a1", ORDER),
+                start(sender, "two"),
+                *sends_of(sender, "b", [GO] * (BATCH + 1)),
+            ]
+        },
+        window=2,
+        dedup_limit=0,
+        possible_faults=NO_REDELIVERY,
+        features=frozenset({HarnessFeature.DEDUPLICATION_LIMIT}),
     )
 
 
@@ -125,6 +148,7 @@ SUSPENSION_SCENARIOS: Sequence[MachineScenario] = [
                 possible_faults=ALL_FAULTS,
             ),
             _poll_past_window(),
+            _poll_notified(),
             _poll_deleted(),
             _poll_redriven(),
         )
