@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from settled import Machine, Policy, assign, setup
+from settled import Policy
 from settled_local.memory import MemoryBackend
 from settled_runtime import Client, DeadLettered, EventOutcomeError, Host, HostEvent, Postponed
+from tests.runtime.machines import cooling
 
 DAY = 86400.0
-
-
-def cooling() -> Machine[Any]:
-    """Return a machine that takes notes, but not while it cools for 20 days; a bad note fails."""
-
-    def take(a: Any) -> list[Any]:
-        if a.event["n"] < 0:
-            raise ValueError("a bad note")
-        return [*a.context["notes"], a.event["n"]]
-
-    return setup(actions={"take": assign(notes=take)}, delays={"cold": timedelta(days=20)}).machine(
-        {
-            "id": "oven",
-            "context": {"notes": []},
-            "initial": "ready",
-            "states": {
-                "ready": {"tags": ["settled"], "on": {"COOL": "cooling", "NOTE": {"actions": "take"}}},
-                "cooling": {"after": {"cold": "ready"}},
-            },
-        }
-    )
 
 
 class Oven:
@@ -43,9 +22,9 @@ class Oven:
         self.backend = MemoryBackend(clock=lambda: self.now)
         self.backend.retention = timedelta(days=14)
         self.events: list[HostEvent] = []
-        self.client = Client(cooling(), self.backend)
+        self.client = Client(cooling(timedelta(days=20)), self.backend)
         policy = Policy(max_attempts=1, failed_events="skip")
-        self._host = Host([cooling()], self.backend, policy=policy, observers=[self.events.append])
+        self._host = Host([cooling(timedelta(days=20))], self.backend, policy=policy, observers=[self.events.append])
         self.client.start("ada")
 
     def note(self, n: int) -> str:
