@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from settled import Call, Machine, Outcome, Policy, Retry, actor, assign, setup
+from settled import Call, Key, Machine, Outcome, Policy, Retry, actor, assign, setup
 from settled.chart.retry import Backoff
 from settled.durable import Event, Traits, record_from_json
 from settled.durable.commands import Finish, RunActors
-from settled.durable.messages import TimerFired
+from settled.durable.messages import SenderPosition, TimerFired
 from settled.durable.ports import POSTPONED
-from settled.durable.record_json import record_from_tombstone
+from settled.durable.record_json import record_from_tombstone, record_to_stored
 from settled_conformance.harnesses.local import ForgetfulQueue
+from tests.support.example_records import KEY, MACHINE, SUSPENDED
 from tests.support.virtual_world import LEASE, World
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
@@ -291,6 +292,23 @@ class TestWhatWasPostponed:
         world.settle(until=30 * DAY)
         assert world.snapshot().context["notes"] == [1]
 
+    def test_of_a_machine_is_taken_once_though_its_id_was_forgotten(self) -> None:
+        """A sender that crashes may send again, and the record knows it by the step that sent it."""
+        world = available_after(20)
+        world.policy = evolve(world.policy, window=2)
+        world.settle(until=DAY)
+        sender = Key("basket", "7")
+
+        def deliver(n: int) -> None:
+            content = Event({"type": "NOTE", "n": n}, SenderPosition(sender, "n0.1", n, 0))
+            world.take([world.stray(content, f"settled:{n}")])
+
+        for n in (1, 2, 3, 4, 1):
+            deliver(n)
+        assert len(world.dead_letters()) == 5
+        world.settle(until=30 * DAY)
+        assert world.snapshot().context["notes"] == [1, 2, 3, 4]
+
     def test_is_judged_when_it_is_taken(self) -> None:
         world = available_after(20)
         world.settle(until=DAY)
@@ -369,15 +387,10 @@ class TestWhatWasPostponed:
         assert world.dead_letters() == []
 
 
-def test_the_record_with_a_suspended_turn_comes_back_unchanged() -> None:
-    world = bought(order(lambda: False, pause=timedelta(days=20)))
-    note(world, 1)
-    world.settle(until=DAY)
-    stored = world.backend.store.load(world.key())
-    assert stored is not None
-    record = record_from_json(world.machine, world.key(), stored.body)
-    assert record.turn is not None and record.turn.since == 1_000
-    assert record.suspension is not None and record.postponed == 0
+def test_the_record_of_a_suspended_turn_comes_back_unchanged() -> None:
+    stored = record_to_stored(MACHINE, SUSPENDED, 1, 0.0)
+    found = record_from_json(MACHINE, KEY, stored.body)
+    assert (found.turn, found.postponed) == (SUSPENDED.turn, 0)
 
 
 @pytest.mark.parametrize("crash", [Finish, RunActors])
