@@ -28,7 +28,7 @@ EPOCH = 1_000_000.0
 """The start of virtual time: a whole number, so that differences of times are exact floats."""
 
 
-RETENTION = timedelta(hours=12)
+RETENTION = timedelta(hours=60)
 """For how long the queue of a `ForgetfulHarness` keeps a message: longer than any worker is late in a schedule."""
 
 
@@ -229,7 +229,14 @@ class ForgetfulQueue:
                     del group.waiting[number]
                 if not group.waiting:
                     queue["leases"].remove(key)
-                    queue["_ready"].get(key.machine, {}).pop(key, None)
+                    self._no_longer_ready(key)
+
+    def _no_longer_ready(self, key: Key) -> None:
+        ready = vars(self._memory)["_ready"]
+        keys = ready.get(key.machine, {})
+        keys.pop(key, None)
+        if not keys:
+            ready.pop(key.machine, None)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._queue, name)
@@ -265,7 +272,7 @@ class _Instrumented:
 
 
 def forgetful() -> ForgetfulHarness:
-    """Return the harness of ``settled_local:forgetful``: a composite whose queue keeps messages for half a day."""
+    """Return the harness of ``settled_local:forgetful``: a composite whose queue keeps messages for 60 hours."""
     return ForgetfulHarness()
 
 

@@ -298,7 +298,7 @@ def poller(fault_switch: FaultSwitch, lease: float) -> HistoryMachine:
         guards={"done asking": lambda args: args.context["asked"] % 8 == 7},
         actions={"append": assign(append), "tell": _done, "count": assign(asked=_asked_once_more)},
         actors={"ask": actor(_echo, retry=Retry(attempts=2))},
-        delays={"pause": timedelta(seconds=300 * lease)},
+        delays={"pause": timedelta(seconds=1200 * lease)},
     )
 
 

@@ -55,6 +55,7 @@ def _poll(
         window=window,
         failed_events=failed_events,
         possible_faults=possible_faults,
+        in_order=failed_events == "halt",  # what was skipped comes later
     )
 
 
@@ -86,6 +87,7 @@ def _poll_notified() -> MachineScenario:
         window=2,
         dedup_limit=0,
         possible_faults=NO_REDELIVERY,
+        in_order=True,
         features=frozenset({HarnessFeature.DEDUPLICATION_LIMIT}),
     )
 
@@ -131,6 +133,7 @@ SUSPENSION_SCENARIOS: Sequence[MachineScenario] = [
             messages_to(of("poller", BOB), "b", [NOTE]) + messages_to(KEY, "c", [NOTE], start=False),
         ],
         weight=0.3,
+        in_order=True,
     ),
     *[
         evolve(scenario, weight=0.1)
