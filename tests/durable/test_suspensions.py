@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from settled import Call, Key, Machine, Outcome, Policy, Retry, actor, assign, setup
+from settled import Call, Key, Machine, Outcome, Policy, Retry, TooLargeError, actor, assign, setup
 from settled.chart.retry import Backoff
 from settled.durable import Event, Traits, record_from_json
-from settled.durable.commands import Finish, RunActors
+from settled.durable.commands import Finish, PerformActions, RunActors
 from settled.durable.messages import SenderPosition, TimerFired
 from settled.durable.ports import POSTPONED
 from settled.durable.record_json import record_from_tombstone, record_to_stored
@@ -34,7 +34,10 @@ def forgetful(world: World, retention: timedelta = RETENTION) -> World:
 
 
 def order(
-    is_in_stock: Callable[[], bool], pause: timedelta = timedelta(minutes=30), name: str = "pause"
+    is_in_stock: Callable[[], bool],
+    pause: timedelta = timedelta(minutes=30),
+    name: str = "pause",
+    print_refusal: Callable[[Any], None] = lambda a: None,
 ) -> Machine[Any]:
     """Return an order that asks the warehouse again after each `pause`, and takes notes once it was shipped."""
 
@@ -44,7 +47,7 @@ def order(
         return [*a.context["notes"], a.event["n"]]
 
     return setup(
-        actions={"take": assign(notes=take), "send_invoice": lambda a: None},
+        actions={"take": assign(notes=take), "send_invoice": lambda a: None, "print_refusal": print_refusal},
         actors={"ask_warehouse": lambda input, call: is_in_stock()},
         guards={"in_stock": lambda a: a.event["output"]},
         delays={name: pause, "patience": timedelta(days=25)},
@@ -76,7 +79,7 @@ def order(
                     "entry": "send_invoice",
                     "on": {"NOTE": {"actions": "take"}, "BUY": "buying"},
                 },
-                "given_up": {"tags": ["settled"], "on": {"NOTE": {"actions": "take"}}},
+                "given_up": {"tags": ["settled"], "entry": "print_refusal", "on": {"NOTE": {"actions": "take"}}},
             },
         }
     )
@@ -268,6 +271,32 @@ class TestASuspendedTurnGoesOn:
         assert world.value() == "shipped"
         assert world.snapshot().context["notes"] == [1]
 
+        cancelled = [id for each in world.commands if isinstance(each, Finish) for id in each.write.cancels]
+        assert suspension.token in cancelled
+
+    def test_and_performs_its_actions_though_the_worker_that_closed_it_is_lost(self) -> None:
+        world = available_after(20)
+        world.settle(until=20 * DAY)
+        world.crash_at(PerformActions)
+        world.settle(until=30 * DAY)
+        assert len(world.performed("send_invoice")) == 1
+
+    def test_and_halts_if_its_action_fails_instead_of_skipping_what_has_brought_the_worker(self) -> None:
+        def fail(a: Any) -> None:
+            raise OSError("no printer")
+
+        policy = Policy(max_attempts=1, failed_events="skip", lease=timedelta(seconds=LEASE))
+        world = bought(order(lambda: False, pause=timedelta(days=40), print_refusal=fail), policy)
+        world.now = 1_000 + 25 * DAY
+        note(world, 1)
+        world.deliver(limit=1)
+        assert world.record().halted is not None
+        world.settle(until=world.now + HOUR)
+        world.machine = order(lambda: False, pause=timedelta(days=40))
+        world.redrive()
+        world.settle(until=world.now + HOUR)
+        assert world.snapshot().context["notes"] == [1]
+
     def test_not_before_it_is_due_if_its_timer_comes_early(self) -> None:
         world = bought(order(lambda: False, pause=timedelta(days=20)))
         suspension = world.record().suspension
@@ -375,8 +404,8 @@ class TestWhatWasPostponed:
         window = record_from_tombstone(world.key(), stored.body).window
         assert window.outcome_of_id(id) is Outcome.DEAD_LETTERED
 
-    def test_is_taken_before_a_redrive_would_take_it_twice(self) -> None:
-        world = available_after(20)
+    def test_is_taken_once_if_it_is_redriven_as_well(self) -> None:
+        world = available_after(20, pause=timedelta(days=20))
         world.settle(until=DAY)
         note(world, 1)
         world.settle(until=2 * DAY)
@@ -385,6 +414,22 @@ class TestWhatWasPostponed:
         world.settle(until=30 * DAY)
         assert world.snapshot().context["notes"] == [1, 2]
         assert world.dead_letters() == []
+
+
+def test_an_instance_that_is_halted_while_its_turn_is_suspended_goes_on_after_a_redrive() -> None:
+    world = available_after(20, pause=timedelta(days=20))
+    world.policy = evolve(world.policy, max_attempts=1)
+    note(world, 1)
+    world.fail_at(Finish, TooLargeError("the table is full"))
+    world.settle(until=world.now)
+    assert world.record().halted is not None
+    world.redrive()
+    world.settle(until=world.now)
+    note(world, 2)
+    world.settle(until=30 * DAY)
+    assert world.value() == "shipped"
+    assert world.snapshot().context["notes"] == [1, 2]
+    assert world.dead_letters() == []
 
 
 def test_the_record_of_a_suspended_turn_comes_back_unchanged() -> None:

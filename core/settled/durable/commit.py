@@ -185,7 +185,7 @@ def _next_mark(state: TurnState, record: Record, done: tuple[Delivery, ...]) -> 
 
 def _claim(state: TurnState, record: Record, made_progress: bool) -> Record:
     """Claim the open turn of `record`, if there is one, and mark its actors that are ready as started by this turn."""
-    if record.turn is None or record.halted or record.suspension is not None:
+    if record.turn is None or record.halted:
         return record
     # An actor is marked as started before it starts. After a crash it may have run or not, and the next worker goes by
     # the actor's own `interruption`; marked afterwards, it would run twice undetected.
