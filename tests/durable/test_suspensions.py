@@ -12,7 +12,7 @@ from attrs import evolve
 from settled import Call, Key, Machine, Outcome, Policy, Retry, TooLargeError, actor, assign, setup
 from settled.chart.retry import Backoff
 from settled.durable import Event, Traits, record_from_json
-from settled.durable.commands import Finish, PerformActions, RunActors
+from settled.durable.commands import Finish, LoadDeadLetters, PerformActions, RunActors
 from settled.durable.messages import SenderPosition, TimerFired
 from settled.durable.ports import POSTPONED
 from settled.durable.record_json import record_from_tombstone, record_to_stored
@@ -337,6 +337,16 @@ class TestWhatWasPostponed:
         assert len(world.dead_letters()) == 5
         world.settle(until=30 * DAY)
         assert world.snapshot().context["notes"] == [1, 2, 3, 4]
+
+    def test_is_loaded_once_however_much_it_is(self) -> None:
+        world = available_after(20, pause=timedelta(days=20))
+        for n in range(1, 31):
+            note(world, n)
+        world.settle(until=DAY)
+        world.commands.clear()
+        world.settle(until=30 * DAY)
+        assert world.snapshot().context["notes"] == list(range(1, 31))
+        assert len([each for each in world.commands if isinstance(each, LoadDeadLetters)]) == 1
 
     def test_is_judged_when_it_is_taken(self) -> None:
         world = available_after(20)

@@ -191,8 +191,10 @@ def _advance(state: TurnState) -> Commands[TurnEnd | None]:
         if _may_have_to_watch(state) and (end := (yield from watch(state))) is not None:
             return end
         step: TurnStep | LoadDeadLetters | RunActors | Release | None = _next_step(state)
+        dead_letters: Sequence[DeadLetter] | None = None
         if isinstance(step, LoadDeadLetters):
-            step = _dead_letter_step(state, (yield from load_dead_letters(state.key)).dead_letters)
+            dead_letters = yield from _dead_letters(state)
+            step = _dead_letter_step(state, dead_letters)
         elif isinstance(step, RunActors):
             answer = yield step
             assert isinstance(answer, ActorEnded)
@@ -203,6 +205,9 @@ def _advance(state: TurnState) -> Commands[TurnEnd | None]:
             yield step
             return TurnEnd.RELEASED
         after = (yield from _write(state, step)) if step is not None else None
+        if dead_letters is not None and step is not None:  # it was written as it is: it has no deliveries
+            left = (*dead_letters[step.remove_dead_letters :], *step.add_dead_letters)
+            state.dead_letters = state.version, left
     except CodecError:
         raise
     except MESSAGE_FAILURES as error:
@@ -313,6 +318,12 @@ def _apply_batch(state: TurnState, onto: Record, limit: int | None = None) -> Tu
     if record is before and not is_new:
         return TurnStep(None, tuple(done))
     return TurnStep(record, tuple(done), () if record.halted else record.outbox, tuple(add_dead_letters))
+
+
+def _dead_letters(state: TurnState) -> Commands[Sequence[DeadLetter]]:
+    """Return the dead letters as of `state.version`: loaded, unless the commit before this step was about them too."""
+    version, known = state.dead_letters
+    return known if version == state.version else (yield from load_dead_letters(state.key)).dead_letters
 
 
 def _dead_letter_step(state: TurnState, dead_letters: Sequence[DeadLetter]) -> TurnStep:
