@@ -17,6 +17,7 @@ from settled.durable.messages import SenderPosition, TimerFired
 from settled.durable.ports import POSTPONED
 from settled.durable.record_json import record_from_tombstone, record_to_stored
 from settled_conformance.harnesses.local import ForgetfulQueue
+from settled_local.memory.queue import MemoryQueue, MessageGroup
 from tests.support.example_records import KEY, MACHINE, SUSPENDED
 from tests.support.virtual_world import LEASE, World
 
@@ -108,7 +109,8 @@ def available_after(days: float, pause: timedelta = timedelta(hours=12)) -> Worl
 
 def waiting_in_queue(world: World) -> list[str]:
     """Return the ids of the messages that wait in the queue."""
-    groups = vars(vars(world.backend.queue)["_memory"])["_groups"]
+    memory: MemoryQueue = vars(world.backend.queue)["_memory"]
+    groups: dict[Key, MessageGroup] = vars(memory)["_groups"]
     return [waiting.message.id for group in groups.values() for waiting in group.waiting.values()]
 
 

@@ -295,7 +295,7 @@ def poller(fault_switch: FaultSwitch, lease: float) -> HistoryMachine:
     }
     return with_history(
         config,
-        guards={"done asking": lambda args: args.context["asked"] % 8 == 7},
+        guards={"done asking": _is_done_asking},
         actions={"append": assign(append), "tell": _done, "count": assign(asked=_asked_once_more)},
         actors={"ask": actor(_echo, retry=Retry(attempts=2))},
         delays={"pause": timedelta(seconds=1200 * lease)},
@@ -313,6 +313,10 @@ def notifier() -> HistoryMachine:
         },
         actions={"pass": send_to("poller/ada", lambda args: {"type": "NOTE", "id": args.event["id"]})},
     )
+
+
+def _is_done_asking(args: Any) -> bool:
+    return int(args.context["asked"]) % 8 == 7
 
 
 def _asked_once_more(args: Any) -> int:
