@@ -256,7 +256,7 @@ class Client(ClosedOnExit, Generic[C]):
     def _outcome(self, instance: str, message_id: str, digest: str | None, timeout: timedelta) -> Snapshot[C]:
         def answered(found: Record | None) -> Snapshot[C] | None:
             outcome = found.window.outcome_of_id(message_id, digest) if found else None
-            if found is None or outcome is None:
+            if found is None or outcome is None or outcome is Outcome.POSTPONED:
                 return None
             reason = found.window.reason_of_id(message_id, digest)
             return self._answer(instance, message_id, found, outcome, reason)
@@ -470,6 +470,8 @@ class Client(ClosedOnExit, Generic[C]):
             case Outcome.IGNORED | Outcome.REJECTED | Outcome.FAILED | Outcome.INVALID | Outcome.DEAD_LETTERED:
                 snapshot = record.snapshot if isinstance(record.snapshot, Snapshot) else None
                 raise EventOutcomeError(text, outcome, snapshot, reason)
+            case Outcome.POSTPONED:
+                raise AssertionError("it has no outcome yet, and is waited for")
             case _:
                 assert_never(outcome)
 

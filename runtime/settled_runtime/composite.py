@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 
 from attrs import field, frozen
+from attrs.validators import optional
 
 from settled import UnsupportedError
 from settled.durable import MAX_MESSAGE_BYTES, Capability, ClosedOnExit, FinishResult, Queue, Store, Timers, Write
@@ -36,6 +37,7 @@ class CompositeBackend(ClosedOnExit):
         largest_message: how many bytes the body of a message may have.
         dead_letter_queues: finds the dead-letter queues of `queue` and `timers`, with requests; None if those give up
             no message. Used by `recover_dropped`.
+        retention: for how long `queue` keeps a message that is not acknowledged; None if for ever.
     """
 
     store: Store
@@ -48,6 +50,7 @@ class CompositeBackend(ClosedOnExit):
     resolution: timedelta = field(default=timedelta(), validator=is_duration)
     largest_message: int = MAX_MESSAGE_BYTES
     dead_letter_queues: Callable[[], Sequence[DeadLetterQueue]] | None = None
+    retention: timedelta | None = field(default=None, validator=optional(is_duration))
 
     def now(self) -> float:
         """Return the time by `clock`, in seconds since the epoch."""

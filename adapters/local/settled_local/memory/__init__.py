@@ -61,6 +61,7 @@ class MemoryBackend(ClosedOnExit):
         self.lease = lease
         self.resolution = timedelta()
         self.largest_message = largest_message
+        self.retention: timedelta | None = None
         self.now = clock
         self.store = MemoryStore(changed)
         self.timers = MemoryTimers(changed)
