@@ -51,7 +51,7 @@ class InstanceView:
 
     @property
     def turn(self) -> dict[str, Json] | None:
-        """The open turn, if there is one: the id of its message, and the actors that it waits for."""
+        """The open turn, if there is one: its message, the actors that it waits for, and until when if suspended."""
         turn = self.record.turn
         if turn is None:
             return None
@@ -59,13 +59,16 @@ class InstanceView:
             {"src": actor.src, "attempt": actor.attempt, **({"losses": actor.losses} if actor.losses else {})}
             for actor in turn.actors
         ]
-        return {"message": turn.message.id, "actors": actors}
+        suspended = {"suspended_until": format_time(turn.suspension.due)} if turn.suspension else {}
+        return {"message": turn.message.id, "actors": actors, **suspended}
 
     def outcome(self, message: Message) -> tuple[Outcome, str | None] | None:
         """Return the outcome of `message`, and its reason if one is kept; None until its turn is over."""
         window = self.record.window
         outcome = window.outcome_of_message(message)
-        return None if outcome is None else (outcome, window.reason_of_id(message.id, message.digest))
+        return (
+            None if outcome in (None, Outcome.POSTPONED) else (outcome, window.reason_of_id(message.id, message.digest))
+        )
 
     def is_in(self, state: str) -> bool:
         """Return whether `state`, a dotted path, is active."""

@@ -331,6 +331,7 @@ class FileBackend(ClosedOnExit):
         self.lease = lease
         self.resolution = timedelta()
         self.largest_message = MAX_MESSAGE_BYTES
+        self.retention: timedelta | None = None  # files stay until they are deleted
         self.now = clock
         self.capabilities = frozenset(
             {

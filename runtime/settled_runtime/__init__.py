@@ -23,8 +23,9 @@ __getattr__ = lazy_names(
         "settled_runtime.recovery": "LeftMessage RecoveryReport recover_dropped",
         "settled_runtime.shutdown": "StopSignal",
         "settled_runtime.events": "ActionPerformed ActorAbandoned ActorFinished ActorStarted ClockSkewed"
-        " Committed DeadLettered Emitted HostEvent Logged MachineNotServed Observer ReceiveFailed RecordAdjusted"
-        " Redactor Released SuspectIsolated TurnEnded TurnFailed TurnHangs TurnStarted WorkerLost log log_with",
+        " Committed DeadLettered Emitted HostEvent Logged MachineNotServed Observer Postponed ReceiveFailed"
+        " RecordAdjusted Redactor Released SuspectIsolated TurnEnded TurnFailed TurnHangs TurnStarted WorkerLost log"
+        " log_with",
         "settled_runtime.composite": "CompositeBackend",
         "settled_runtime.worker": "Worker",
     },

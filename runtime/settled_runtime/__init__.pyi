@@ -23,6 +23,7 @@ from settled_runtime.events import HostEvent as HostEvent
 from settled_runtime.events import Logged as Logged
 from settled_runtime.events import MachineNotServed as MachineNotServed
 from settled_runtime.events import Observer as Observer
+from settled_runtime.events import Postponed as Postponed
 from settled_runtime.events import ReceiveFailed as ReceiveFailed
 from settled_runtime.events import RecordAdjusted as RecordAdjusted
 from settled_runtime.events import Redactor as Redactor

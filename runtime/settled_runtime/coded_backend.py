@@ -310,6 +310,10 @@ class CodedBackend(ClosedOnExit):
         """How many bytes the body of a message may have before it is encoded."""
         return self.codec.largest_text(self.below.largest_message)
 
+    @property
+    def retention(self) -> timedelta | None:
+        return self.below.retention
+
     def now(self) -> float:
         return self.below.now()
 

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TypeAlias
 
 from attrs import field, frozen
+from attrs.validators import optional
 
 from settled import Key, UnsupportedError
 from settled.durable import MAX_MESSAGE_BYTES, Capability, ClosedOnExit, FinishResult, Queue, Store, Timers, Write
@@ -41,6 +42,7 @@ class CompositeBackend(ClosedOnExit):
         watching: does `Backend.watch`, if the store can tell of commits.
         dead_letter_queues: finds the dead-letter queues of `queue` and `timers`, with requests; None if those give up
             no message. Used by `recover_dropped`.
+        retention: for how long `queue` keeps a message that is not acknowledged; None if for ever.
     """
 
     store: Store
@@ -54,6 +56,7 @@ class CompositeBackend(ClosedOnExit):
     largest_message: int = MAX_MESSAGE_BYTES
     watching: Watching | None = None
     dead_letter_queues: Callable[[], Sequence[DeadLetterQueue]] | None = None
+    retention: timedelta | None = field(default=None, validator=optional(is_duration))
 
     def now(self) -> float:
         """Return the time by `clock`, in seconds since the epoch."""

@@ -21,6 +21,7 @@ from settled import Json, Key, TurnEnd
 from settled.data import is_array, is_object, write
 from settled.durable import DeadLetter, Delivery
 from settled.durable.commands import ActorResult, Finish, LostWorker, ReleaseReason
+from settled.durable.ports import POSTPONED
 from settled.errors import (
     BackendClosedError,
     BackendRefusedError,
@@ -70,6 +71,14 @@ class DeadLettered:
 
     key: Key
     dead_letter: DeadLetter
+
+
+@frozen
+class Postponed:
+    """The message `message_id` of `key` waits outside the queue for the end of a turn that is open for long."""
+
+    key: Key
+    message_id: str
 
 
 @frozen
@@ -234,6 +243,7 @@ HostEvent: TypeAlias = (
     TurnStarted
     | Committed
     | DeadLettered
+    | Postponed
     | ActionPerformed
     | ActorStarted
     | ActorFinished
@@ -256,7 +266,7 @@ Observer: TypeAlias = Callable[[HostEvent], object]
 Redactor: TypeAlias = Callable[[Json], str]
 """Returns the text to log of a payload: an event, a value that a machine logs, or the text of an error."""
 
-_ALWAYS_DEBUG = (TurnStarted, Committed, ActorStarted, Emitted, TurnEnded)
+_ALWAYS_DEBUG = (TurnStarted, Committed, Postponed, ActorStarted, Emitted, TurnEnded)
 """The events whose level is DEBUG whatever they say."""
 
 _SECRET = re.compile(r"pass(word|wd|phrase)|secret|token|(api|private).?key|authoriz|^auth$|cookie|credential", re.I)
@@ -335,6 +345,8 @@ def _line(event: HostEvent) -> tuple[int, str, Json]:
             reason, detail = dead_letter.reason, dead_letter.detail
             # Without a detail the reason says what is wrong with the event, and may quote it.
             return (logging.ERROR, f"{text}, {reason}", detail) if detail else (logging.ERROR, text, reason)
+        case Postponed(key, id):
+            return logging.DEBUG, f"{key}: {id} postponed", None
         case ActionPerformed(key, action, idempotency_key, error) if error is not None:
             text = f"{key}: action {action} failed ({idempotency_key}): {error.partition(':')[0]}"
             return logging.WARNING, text, error
@@ -407,7 +419,10 @@ def observe_commit(observe: Observer, commit: Finish) -> None:
     for note in commit.notes:
         observe(RecordAdjusted(write.key, note))
     for dead_letter in write.add_dead_letters:
-        observe(DeadLettered(write.key, dead_letter))
+        if dead_letter.reason == POSTPONED:
+            observe(Postponed(write.key, dead_letter.message.id))
+        elif write.stored is None or dead_letter.at >= write.stored.index.updated:
+            observe(DeadLettered(write.key, dead_letter))  # an older one has only moved in the list
 
 
 @frozen

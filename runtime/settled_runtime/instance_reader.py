@@ -94,7 +94,7 @@ class InstanceReader(Generic[C]):
             else:
                 found = self.record(instance, stored)
             outcome = found.window.outcome_of_id(message_id, digest) if found else None
-            if found is None or outcome is None:
+            if found is None or outcome is None or outcome is Outcome.POSTPONED:
                 return None
             return _answer(key, message_id, found, outcome, found.window.reason_of_id(message_id, digest))
 
@@ -154,5 +154,7 @@ def _answer(key: Key, message_id: str, record: Record, outcome: Outcome, reason:
         case Outcome.IGNORED | Outcome.REJECTED | Outcome.FAILED | Outcome.INVALID | Outcome.DEAD_LETTERED:
             snapshot = record.snapshot if isinstance(record.snapshot, Snapshot) else None
             raise EventOutcomeError(text, outcome, snapshot, reason)
+        case Outcome.POSTPONED:
+            raise AssertionError("it has no outcome yet, and is waited for")
         case _:
             assert_never(outcome)

@@ -14,7 +14,7 @@ from settled.durable.record_json import record_to_stored
 from settled_cli.backend import parse_key
 from settled_cli.instance_view import state_path
 from tests.cli.conftest import Settled
-from tests.support.example_records import KEY, MACHINE, RECORDS, WATCHED
+from tests.support.example_records import KEY, MACHINE, RECORDS, SUSPENDED, WATCHED
 
 
 @pytest.fixture
@@ -73,6 +73,11 @@ class TestGet:
         assert f"a worker runs the actor {actor.id} for m3, alone, or was lost with it" in out
         assert f"{actor.src}, attempt {actor.attempt}, workers lost: 1" in out
         assert "active, watched" in settled("list", KEY.machine).out
+
+    def test_shows_until_when_a_turn_is_suspended(self, settled: Settled, backend: Backend) -> None:
+        backend.store.commit(KEY, record_to_stored(MACHINE, SUSPENDED, 1, 0.0), 0)
+        assert settled("get", str(KEY), "--json").json["turn"]["suspended_until"] == "1970-01-01T01:16:40Z"
+        assert "send_email, attempt 2, suspended until 1970-01-01T01:16:40Z\n" in settled("get", str(KEY)).out
 
     def test_waits_until_a_state_is_active(self, settled: Settled, work: Callable[[], None]) -> None:
         settled("send", "door/front", "UNLOCK", "code=0042")

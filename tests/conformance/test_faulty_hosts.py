@@ -15,7 +15,7 @@ from settled import Key, Outcome
 from settled.durable import Record, Stored
 from settled.durable.window import Window
 from settled_conformance import Harness, Session, VerdictStatus
-from settled_conformance.harnesses.local import memory, mixed, unnumbered
+from settled_conformance.harnesses.local import forgetful, memory, mixed, unnumbered
 from settled_conformance.simulator.choices import from_token, to_token
 
 CORE: Mapping[str, Any] = {
@@ -185,6 +185,22 @@ def skips_without_a_dead_letter(patch: Patch) -> None:
     patch.setattr(commit, "_skipping_step", step)
 
 
+def waits_in_the_queue_for_ever(patch: Patch) -> None:
+    patch.setattr(CORE["open_turn"], "_waits_outside_queue", always(False))
+
+
+def leaves_what_was_postponed(patch: Patch) -> None:
+    turn = CORE["turn"]
+    original = turn._dead_letter_step
+
+    def step(state: Any, dead_letters: Any) -> Any:
+        if state.record.redriving is None:
+            return turn.TurnStep(evolve(state.record, postponed=None))
+        return original(state, dead_letters)
+
+    patch.setattr(turn, "_dead_letter_step", step)
+
+
 def _importers(name: str) -> list[Any]:
     """Return the loaded modules of the core and the runtime that have a global `name`."""
     modules = [module for key, module in sys.modules.items() if key.startswith(("settled.", "settled_runtime."))]
@@ -221,6 +237,8 @@ DETECTED_BY_SCHEDULES: dict[Fault, tuple[Callable[[], Harness], str, str]] = {
     skips_without_a_dead_letter: (memory, "D3", "skip:"),
     halts_what_was_received_too_often: (memory, "L2", "reckless:"),
     forgets_what_its_worker_was_lost_with: (memory, "L1", "reckless:"),
+    waits_in_the_queue_for_ever: (forgetful, "L1", "poll:"),
+    leaves_what_was_postponed: (forgetful, "L1", "poll:"),
 }
 """The faults that a schedule detects: the backend, the guarantee, and the replay token."""
 

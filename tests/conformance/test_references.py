@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from settled_conformance import GUARANTEES, Harness, Session, VerdictStatus
-from settled_conformance.harnesses.local import memory, mixed, sqlite, unnumbered
+from settled_conformance.harnesses.local import forgetful, memory, mixed, sqlite, unnumbered
 from tests.conformance.faulty.harness import plain
 
 CORRECT: dict[str, Callable[[], Harness]] = {
@@ -16,6 +16,7 @@ CORRECT: dict[str, Callable[[], Harness]] = {
     "sqlite": sqlite,
     "separate": mixed,
     "unnumbered": unnumbered,
+    "forgetful": forgetful,
 }
 
 
@@ -23,9 +24,12 @@ CORRECT: dict[str, Callable[[], Harness]] = {
 def test_a_correct_backend_passes_every_guarantee(name: str) -> None:
     session = Session(CORRECT[name](), budget=8.0)
     verdicts = {verdict.guarantee.id: verdict for verdict in session.verdicts()}
-    unsupported_ids = {"sqlite": set[str](), "separate": {"D7", "R12"}, "unnumbered": {"D7", "R12", "F9"}}.get(
-        name, {"D7"}
-    )
+    unsupported_ids = {
+        "sqlite": set[str](),
+        "separate": {"D7", "R12"},
+        "unnumbered": {"D7", "R12", "F9"},
+        "forgetful": {"D7", "R12"},
+    }.get(name, {"D7"})
     unsupported = {id for id, verdict in verdicts.items() if verdict.status is VerdictStatus.UNSUPPORTED}
     assert unsupported == unsupported_ids
     kept = {id for id, verdict in verdicts.items() if verdict.status is VerdictStatus.PASS}

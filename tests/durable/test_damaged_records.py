@@ -17,12 +17,12 @@ from settled.durable import RecordView, record_from_json
 from settled.durable.record_json import record_from_tombstone, record_to_stored, record_to_tombstone
 from settled_runtime import Host
 from tests.durable.machines import signup, submitted
-from tests.support.example_records import KEY, MACHINE, RECORDS, WATCHED, WITH_HEADERS
+from tests.support.example_records import KEY, MACHINE, RECORDS, SUSPENDED, WATCHED, WITH_HEADERS
 from tests.support.virtual_world import World
 
 STORED = {
     name: record_to_stored(MACHINE, record, 5, 1000.0)
-    for name, record in {**RECORDS, "headers": WITH_HEADERS, "watched": WATCHED}.items()
+    for name, record in {**RECORDS, "headers": WITH_HEADERS, "watched": WATCHED, "suspended": SUSPENDED}.items()
 }
 LIVE = {name: stored.body for name, stored in STORED.items()}
 TOMBSTONES = {name: record_to_tombstone(KEY, stored, 1000.0).body for name, stored in STORED.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from settled import Actor, Machine, assign, setup
@@ -59,6 +60,27 @@ def choir(*sing: Callable[[Any, Any], Any] | Actor) -> Machine[Any]:
                 "silent": {"tags": ["settled"], "on": {"SING": "song"}},
                 "song": {"type": "parallel", "states": regions, "onDone": "over", "on": {"HUSH": "silent"}},
                 "over": {"tags": ["settled"]},
+            },
+        }
+    )
+
+
+def cooling(cold: timedelta) -> Machine[Any]:
+    """Takes notes, but none while it cools, for as long as `cold`; a note below zero fails."""
+
+    def take(a: Any) -> list[Any]:
+        if a.event["n"] < 0:
+            raise ValueError("a bad note")
+        return [*a.context["notes"], a.event["n"]]
+
+    return setup(actions={"take": assign(notes=take)}, delays={"cold": cold}).machine(
+        {
+            "id": "oven",
+            "context": {"notes": []},
+            "initial": "ready",
+            "states": {
+                "ready": {"tags": ["settled"], "on": {"COOL": "cooling", "NOTE": {"actions": "take"}}},
+                "cooling": {"after": {"cold": "ready"}},
             },
         }
     )

@@ -21,6 +21,7 @@ from settled.durable.record import (
     PendingActor,
     PerformAction,
     ReceiveCount,
+    Suspension,
     UnreadableSnapshot,
     Watch,
     port_timer,
@@ -181,3 +182,10 @@ WATCHED = evolve(
     watch=Watch("m3", OPEN_TURN.actors[0].id, is_alone=True),
 )
 """A record of a suspect, which older versions of settled do not write."""
+
+SUSPENDED = evolve(
+    STARTED,
+    turn=evolve(OPEN_TURN, inbox=(), since=1000.0, suspension=Suspension("order/42/n1.3/3/0", 4600.0, 1)),
+    postponed=0,
+)
+"""A record with a suspended turn, and with messages that were postponed because of it."""

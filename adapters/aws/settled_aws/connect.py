@@ -23,7 +23,7 @@ from settled_aws.dead_letter_queues import find_dead_letter_queues
 from settled_aws.delay_queue import DelayQueue
 from settled_aws.errors import translated
 from settled_aws.machine_queues import MachineQueues
-from settled_aws.queue import SqsFifoQueue
+from settled_aws.queue import MAX_RETENTION_SECONDS, SqsFifoQueue
 from settled_aws.store import DynamoDBStore
 from settled_aws.timers import EventBridgeTimers, ScheduleTarget
 from settled_aws.url import AwsUrl, parse_url
@@ -164,6 +164,7 @@ def assemble(
         resolution=resolution,
         largest_message=url.largest_message,
         dead_letter_queues=lambda: find_dead_letter_queues(sqs, queues, addresses.delays, addresses.schedules_dead),
+        retention=timedelta(seconds=MAX_RETENTION_SECONDS),
     )
 
 

@@ -24,14 +24,11 @@ from settled_aws.iam_permissions import (
     set_aside_permissions,
     worker_permissions,
 )
-from settled_aws.queue import MAX_REQUEST_BYTES
+from settled_aws.queue import MAX_REQUEST_BYTES, MAX_RETENTION_SECONDS
 from settled_aws.url import AwsUrl, parse_url
 from settled_runtime.doctor import BackendProblem, Probe, in_words
 
 Description = Mapping[str, Any]
-
-MAX_RETENTION_SECONDS = 14 * 24 * 60 * 60
-"""SQS' limit on MessageRetentionPeriod."""
 
 RECEIVE_COUNT = 1000
 """The maxReceiveCount to use, which is SQS' limit: healthy messages of machines that wait are received often, too."""
@@ -95,7 +92,7 @@ def check_queue(url: AwsUrl, name: str, queue: Description) -> Iterator[BackendP
         consequence = "all instances together get 300 requests a second"
         yield BackendProblem(f"{name} is not set to high throughput", consequence, "Set both to the message group.")
     if int(queue["MessageRetentionPeriod"]) < MAX_RETENTION_SECONDS:
-        consequence = "a message that waits longer behind a parked one is lost"
+        consequence = "a message for which no worker comes is lost sooner than it need be"
         yield BackendProblem(
             f"{name} keeps messages for less than 14 days", consequence, "Set the retention period to 1209600."
         )

@@ -52,6 +52,9 @@ MAX_WAIT_SECONDS = 20
 MAX_LEASE_SECONDS = 12 * 60 * 60
 """SQS' limit on the visibility timeout, in seconds, counted from when the message was received."""
 
+MAX_RETENTION_SECONDS = 14 * 24 * 60 * 60
+"""SQS' limit on MessageRetentionPeriod."""
+
 RECEIVE_AGE_MARGIN = 60
 """How many seconds earlier than we assume a delivery may have been received: Lambda polls before it invokes."""
 

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from functools import cache
 from typing import Any, assert_never
 
@@ -30,7 +31,7 @@ from settled_gcp.clock import RESOLUTION, ServerTime
 from settled_gcp.cloud_tasks_timers import CloudTasksTimers, TaskTarget
 from settled_gcp.dead_letter_queues import find_dead_letter_queues
 from settled_gcp.firestore_timers import FirestoreTimers, SweptQueue
-from settled_gcp.queue import PubSubQueue, SubscriptionQueue
+from settled_gcp.queue import MAX_RETENTION_SECONDS, PubSubQueue, SubscriptionQueue
 from settled_gcp.store import FirestoreStore
 from settled_gcp.streaming_pull import StreamingQueue
 from settled_gcp.url import GcpUrl, PullMode, TimerService, parse_url
@@ -111,6 +112,7 @@ def assemble(
         dead_letter_queues=lambda: find_dead_letter_queues(
             publisher, subscriber, url.subscription_name, url.dead_subscription_name
         ),
+        retention=timedelta(seconds=MAX_RETENTION_SECONDS),
     )
 
 

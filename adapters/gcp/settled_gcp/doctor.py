@@ -21,12 +21,11 @@ from settled_gcp.errors import status_of, translated
 from settled_gcp.filters import filter_of, machines_in
 from settled_gcp.firestore_timers import EXEMPT_TIMER_FIELDS
 from settled_gcp.names import machine_attribute
+from settled_gcp.queue import MAX_RETENTION_SECONDS
 from settled_gcp.url import GcpUrl, TimerService, parse_url
 from settled_runtime.doctor import BackendProblem, Probe, in_words
 
 DAY = 24 * 60 * 60
-MAX_RETENTION_SECONDS = 31 * DAY
-"""Pub/Sub's limit on a subscription's message retention."""
 
 MAX_BACKOFF = 600
 """Pub/Sub's limit on a retry policy's maximum backoff, and its default, in seconds; so is a release's."""
@@ -89,7 +88,7 @@ def check_subscription(url: GcpUrl, subscription: Any) -> Iterator[BackendProble
             f"{name} has an ack deadline of {subscription.ack_deadline_seconds} s", consequence, remedy
         )
     if _seconds(subscription.message_retention_duration, 7 * DAY) < MAX_RETENTION_SECONDS:
-        consequence = "a message that waits longer behind a parked one is lost"
+        consequence = "a message for which no worker comes is lost sooner than it need be"
         yield BackendProblem(
             f"{name} keeps messages for less than 31 days", consequence, "Set the retention to 2678400 s."
         )

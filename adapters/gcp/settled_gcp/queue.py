@@ -41,6 +41,9 @@ from settled_gcp.filters import ATTRIBUTE
 from settled_gcp.names import machine_attribute, ordering_key
 from settled_gcp.set_aside import set_aside
 
+MAX_RETENTION_SECONDS = 31 * 24 * 60 * 60
+"""Pub/Sub's limit on a subscription's message retention."""
+
 MAX_BATCH_SIZE = 1000
 """Pub/Sub's limit on the messages of a publish request, used for pulls, acks and extensions as well."""
 

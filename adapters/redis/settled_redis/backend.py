@@ -143,6 +143,11 @@ class RedisBackend(ClosedOnExit):
     def largest_message(self) -> int:
         return self._largest_message
 
+    @property
+    def retention(self) -> None:
+        """None: a message waits until it is taken."""
+        return None
+
     def now(self) -> float:
         return self._now()
 

@@ -87,7 +87,8 @@ def _describe_turn(turn: dict[str, Any] | None) -> str | None:
         return None
     actors = [f"{actor['src']}, attempt {actor['attempt']}{_describe_losses(actor)}" for actor in turn["actors"]]
     # A state that is not settled can have a delay: its turn stays open with no actor, until the timer fires.
-    return f"open, waiting for {' and '.join(actors) or 'a timer'}"
+    until = f", suspended until {turn['suspended_until']}" if "suspended_until" in turn else ""
+    return f"open, waiting for {' and '.join(actors) or 'a timer'}{until}"
 
 
 def _describe_losses(actor: dict[str, Any]) -> str:

@@ -245,6 +245,10 @@ class CheckedBackend(ClosedOnExit):
     def largest_message(self) -> int:
         return self.backend.largest_message
 
+    @property
+    def retention(self) -> timedelta | None:
+        return self.backend.retention
+
     def now(self) -> float:
         return self.backend.now()
 

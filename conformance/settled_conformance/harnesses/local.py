@@ -28,6 +28,10 @@ EPOCH = 1_000_000.0
 """The start of virtual time: a whole number, so that differences of times are exact floats."""
 
 
+RETENTION = timedelta(hours=60)
+"""For how long the queue of a `ForgetfulHarness` keeps a message: longer than any worker is late in a schedule."""
+
+
 class Clock:
     """A clock that moves only when its `time` is set."""
 
@@ -197,6 +201,56 @@ class UnnumberedHarness(MixedHarness):
         )
 
 
+class ForgetfulHarness(MixedHarness):
+    """A `MixedHarness` whose queue forgets a message that was not acknowledged within `RETENTION`, as SQS' does."""
+
+    def open(self) -> Backend:
+        mixed = super().open()
+        queue = cast("Queue", ForgetfulQueue(mixed.queue, self._memory.queue, self._clock, RETENTION))
+        return CompositeBackend(
+            mixed.store,
+            queue,
+            mixed.timers,
+            mixed.lease,
+            self.capabilities,
+            (mixed.close,),
+            clock=self._clock,
+            retention=RETENTION,
+        )
+
+
+class ForgetfulQueue:
+    """A queue that forgets what was not acknowledged within `retention` in `memory`, the queue below it."""
+
+    def __init__(self, queue: Queue, memory: Queue, clock: Callable[[], float], retention: timedelta) -> None:
+        self._queue, self._memory, self._clock, self._retention = queue, memory, clock, retention.total_seconds()
+
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
+        self._forget()
+        return self._queue.receive(limit, wait, machines)
+
+    def _forget(self) -> None:
+        queue, now = vars(self._memory), self._clock()
+        oldest = now - self._retention
+        for key, group in queue["_groups"].items():
+            if not group.receipts or group.leased_until <= now:
+                for number in [number for number, waiting in group.waiting.items() if waiting.sent < oldest]:
+                    del group.waiting[number]
+                if not group.waiting:
+                    queue["leases"].remove(key)
+                    self._no_longer_ready(key)
+
+    def _no_longer_ready(self, key: Key) -> None:
+        ready = vars(self._memory)["_ready"]
+        keys = ready.get(key.machine, {})
+        keys.pop(key, None)
+        if not keys:
+            ready.pop(key.machine, None)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queue, name)
+
+
 class _Unnumbered:
     """A queue that hides the positions of its deliveries."""
 
@@ -224,6 +278,11 @@ class _Instrumented:
             return method(*args, **kwargs)
 
         return call
+
+
+def forgetful() -> ForgetfulHarness:
+    """Return the harness of ``settled_local:forgetful``: a composite whose queue keeps messages for 60 hours."""
+    return ForgetfulHarness()
 
 
 def unnumbered() -> UnnumberedHarness:

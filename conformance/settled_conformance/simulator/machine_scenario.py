@@ -30,8 +30,9 @@ class MachineScenario:
     `older` makes machines of older versions, each with a worker of its own. `window` is the dedup window of
     records, `dedup_limit` that of the queue, `max_record_size` in characters. `error_message` is the message of failing
     actions. `caches_records`: workers cache the record that they stored last. `punctual`: turns are given the true
-    time, and timers are checked not to be early. `failed_events` is that of the policy. The
-    scenario runs only if the backend declares `needs` and the harness has `features`.
+    time, and timers are checked not to be early. `in_order`: the events of each client must be taken in order.
+    `failed_events` is that of the policy. The scenario runs only if the backend declares `needs` and the harness has
+    `features`.
     """
 
     name: str
@@ -48,6 +49,7 @@ class MachineScenario:
     error_message: str = "it fails"
     caches_records: bool = False
     punctual: bool = False
+    in_order: bool = False
     failed_events: Literal["halt", "skip"] = "halt"
     needs: frozenset[Capability] = frozenset()
     features: frozenset[HarnessFeature] = frozenset()
@@ -78,6 +80,7 @@ class MachineScenario:
             self.error_message,
             self.caches_records,
             self.punctual,
+            self.in_order,
         )
         for number, messages in enumerate(self.clients, 1):
             scheduler.tasks.append(Task(f"c{number}", client(simulation, messages)))
@@ -92,7 +95,7 @@ class MachineScenario:
 
     def _policy(self, environment: Environment) -> Policy:
         lease = timedelta(seconds=environment.lease)
-        policy = Policy(lease=lease, max_attempts=2, failed_events=self.failed_events)
+        policy = Policy(lease=lease, max_attempts=2, failed_events=self.failed_events, suspend_after=lease)
         return policy if self.window is None else evolve(policy, window=self.window)
 
 

@@ -261,6 +261,68 @@ def reckless() -> HistoryMachine:
     )
 
 
+def poller(fault_switch: FaultSwitch, lease: float) -> HistoryMachine:
+    """Return a machine that asks eight times, with long pauses, before it settles; then it takes notes."""
+
+    def append(args: Any) -> Mapping[str, Any]:
+        if args.event.get("poison") and not fault_switch.repaired:
+            raise PoisonError(args.event["id"])
+        return {"notes": [*args.context["notes"], args.event["id"]]}
+
+    config: Mapping[str, Any] = {
+        "id": "poller",
+        "context": {"asked": 0, "notes": []},
+        "initial": "resting",
+        "states": {
+            "resting": {
+                "tags": ["settled"],
+                "on": {"ORDER": "asking", "NOTE": {"actions": ["append", "tell"]}, "END": "closed"},
+            },
+            "asking": {
+                "invoke": {
+                    "id": "stock",
+                    "src": "ask",
+                    "onDone": [
+                        {"guard": "done asking", "target": "resting", "actions": ["tell"]},
+                        {"target": "pausing", "actions": ["count"]},
+                    ],
+                    "onError": {"target": "pausing", "actions": ["count"]},
+                }
+            },
+            "pausing": {"after": {"pause": "asking"}},
+            "closed": {"type": "final"},
+        },
+    }
+    return with_history(
+        config,
+        guards={"done asking": _is_done_asking},
+        actions={"append": assign(append), "tell": _done, "count": assign(asked=_asked_once_more)},
+        actors={"ask": actor(_echo, retry=Retry(attempts=2))},
+        delays={"pause": timedelta(seconds=1200 * lease)},
+    )
+
+
+def notifier() -> HistoryMachine:
+    """Return a machine that sends the instance ada of `poller` a note for each event."""
+    return with_history(
+        {
+            "id": "notifier",
+            "context": {},
+            "initial": "open",
+            "states": {"open": {"tags": ["settled"], "on": {"GO": {"actions": ["pass"]}}}},
+        },
+        actions={"pass": send_to("poller/ada", lambda args: {"type": "NOTE", "id": args.event["id"]})},
+    )
+
+
+def _is_done_asking(args: Any) -> bool:
+    return int(args.context["asked"]) % 8 == 7
+
+
+def _asked_once_more(args: Any) -> int:
+    return int(args.context["asked"]) + 1
+
+
 def patient(lease: float) -> HistoryMachine:
     """Return a machine that has a timer from its start; the timer leads to a state that has none."""
     return with_history(

@@ -355,7 +355,7 @@ class Oracle:
         self._account_for_all(record, dead_lettered)
         if record is None or self.progress is None or not isinstance(record.snapshot, Snapshot):
             return
-        if record.turn is not None or record.halted or record.redriving is not None:
+        if record.turn is not None or record.halted or record.takes_dead_letters:
             self.report("L1", f"{self.key} never came to rest: {_unfinished(record)}")
             return
         self._compare_with_fold(record.snapshot)
@@ -399,4 +399,4 @@ def _ids(history: list[Any]) -> list[Any]:
 def _unfinished(record: Record) -> str:
     if record.halted:
         return f"halted, {record.halted}"
-    return f"its turn of {record.turn.message.id} is open" if record.turn else "a redrive is under way"
+    return f"its turn of {record.turn.message.id} is open" if record.turn else "dead letters are still being taken"

@@ -10,6 +10,7 @@ from settled_conformance.simulator.machines import appender, family, fan, signup
 from settled_conformance.simulator.port_scenario import PortScenario
 from settled_conformance.simulator.random_machines import random_events, random_machine
 from settled_conformance.simulator.scenario import Scenario
+from settled_conformance.simulator.suspension_scenarios import SUSPENSION_SCENARIOS
 
 
 def _random(number: int) -> MachineScenario:
@@ -81,4 +82,5 @@ SCENARIOS: Sequence[Scenario] = (
     ),
     *map(_random, range(10)),
     *FAULT_SCENARIOS,
+    *SUSPENSION_SCENARIOS,
 )

@@ -6,14 +6,16 @@ instances, and judges the end of the run.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import Factory, define, evolve, field
 
 from settled import ConflictError, Key, LeaseLostError, Machine, Outcome, Policy, Snapshot, TooLargeError
-from settled.data import parse
+from settled.data import is_object, parse
 from settled.durable import Delivery, Message, Record, Stored, Traits, Write, record_from_json
+from settled.durable.ports import POSTPONED
 from settled.durable.record_json import record_to_tombstone
 from settled_conformance.contract.checked_backend import CheckedBackend
 from settled_conformance.environment import Environment
@@ -22,6 +24,9 @@ from settled_conformance.simulator.history import history_of
 from settled_conformance.simulator.lifetimes import Lifetimes
 from settled_conformance.simulator.oracle import CommitTime
 from settled_conformance.simulator.scheduler import USUAL, PossibleFaults, Scheduler, Task
+
+NUMBERED = re.compile(r"([a-z]+)([0-9]+)")
+"""The id of an event of a client: its name, and the number of the event."""
 
 BATCH = 4
 """The number of messages that a worker receives at once."""
@@ -49,6 +54,7 @@ class Simulation:
     error_message: str = "it fails"
     caches_records: bool = False
     punctual: bool = False
+    in_order: bool = False
     commit_time: CommitTime = field(factory=CommitTime)
     restored: bool = False
     killers: set[Key] = field(factory=set[Key])
@@ -323,6 +329,9 @@ class Simulation:
             lifetimes.close(records[key], dead_lettered)
         self._check_effects()
         self._check_waits(records)
+        self._check_postponed(records)
+        if self.in_order:
+            self._check_order()
         self.environment.contract.check_quiescent()
 
     def _check_waits(self, records: Mapping[Key, Record | None]) -> None:
@@ -338,6 +347,26 @@ class Simulation:
                 ended = child and isinstance(child.snapshot, Snapshot) and child.snapshot.status in ("done", "error")
                 if ended and not self.restored:
                     self.report("D4", f"{key} waits for its child {id}, which has ended without a message to it")
+
+    def _check_postponed(self, records: Mapping[Key, Record | None]) -> None:
+        """Report messages that were postponed, and are left among the dead letters of an instance that is at rest."""
+        for key, record in records.items():
+            left = [each.message.id for each in self.backend.store.dead_letters(key) if each.reason == POSTPONED]
+            if left and record is not None and not record.halted and not self.restored:
+                self.report("L1", f"{key} has postponed {', '.join(left)}, and takes them no more")
+
+    def _check_order(self) -> None:
+        """Report events of one sender, whose ids are its name and their numbers, that were taken in another order."""
+        for oracle in (oracle for lifetimes in self.lifetimes.values() for oracle in lifetimes.oracles):
+            last: dict[str, int] = {}
+            for event in oracle.external:
+                numbered = NUMBERED.fullmatch(str(event.get("id"))) if is_object(event) else None
+                if numbered is None:
+                    continue
+                sender, number = numbered[1], int(numbered[2])
+                if number <= last.get(sender, 0):
+                    self.report("F1", f"{oracle.key} took {sender}{number} after {sender}{last[sender]}")
+                last[sender] = number
 
     def _check_effects(self) -> None:
         for lifetimes in self.lifetimes.values():

@@ -30,6 +30,7 @@ from settled.durable.limits import check_start
 from settled.durable.messages import (
     RESERVED_PREFIX,
     ChildEnded,
+    Content,
     Event,
     ForwardToSystemId,
     ImportChild,
@@ -50,10 +51,11 @@ from settled.durable.outbox import (
     enqueue_effects,
     next_due_timer,
     remove_fired_timer,
+    reschedule_early_suspension,
     reschedule_early_timer,
     schedule_timers,
 )
-from settled.durable.ports import DeadLetter, Position
+from settled.durable.ports import POSTPONED, DeadLetter, Position
 from settled.durable.reasons import Cause, outcome_of, why_ignored, why_passed
 from settled.durable.record import OpenTurn, PendingActor, Record, port_timer
 from settled.durable.restore import restore
@@ -82,17 +84,20 @@ def apply(
     position: Position | None = None,
     *,
     from_dead_letters: bool = False,
+    was_postponed: bool = False,
 ) -> ApplyResult:
     """Apply `message` to `record`: the instance ends up settled, or with its turn open.
 
-    A message that is known or stale leaves `record` as it is, the very same object.
+    A message that is known or stale leaves `record` as it is, the very same object. While the open turn is suspended,
+    the message is postponed.
 
     Args:
         context: the machine, the key, the time and the commit that is being prepared.
         record: the record before the message.
         message: the message to apply.
         position: its position in its queue, if the queue numbers its messages.
-        from_dead_letters: whether a redrive takes it from the dead letters.
+        from_dead_letters: whether it is taken from the dead letters.
+        was_postponed: whether it is there because it was postponed, so that nothing newer was taken.
 
     Raises:
         LogicError: the machine's own code failed.
@@ -101,6 +106,8 @@ def apply(
     if from_dead_letters and message.entry in record.taken_dead_letters:
         others = tuple(entry for entry in record.taken_dead_letters if entry != message.entry)
         return ApplyResult(evolve(record, taken_dead_letters=others))
+    if record.suspension is not None and record.turn is not None and record.turn.message.entry == message.entry:
+        return ApplyResult(record)  # the record has it, and needs nobody to bring it back
     try:
         content = decode(message.body, MAX_DEPTH if message.id.startswith(RESERVED_PREFIX) else MAX_EVENT_DEPTH)
     except EventError as error:
@@ -109,7 +116,8 @@ def apply(
         return _invalid(context, record, message, str(error))
     # A dead letter keeps the place it had among its sender's messages. By now the sender may have gone on, or have
     # ended, so its position says nothing about whether the dead letter was applied.
-    sender = content.sender if isinstance(content, Event | ForwardToSystemId) and not from_dead_letters else None
+    is_in_order = was_postponed or not from_dead_letters
+    sender = content.sender if isinstance(content, Event | ForwardToSystemId) and is_in_order else None
     # `digests_of` is one search in a text. Nearly every message is new, and so costs no more than that.
     has_new_id = not record.window.digests_of(message.id)
     is_known = (not has_new_id or sender is not None) and _is_known(record, message, sender, from_dead_letters)
@@ -128,6 +136,8 @@ def apply(
         if record.turn is not None and record.turn.message.entry == message.entry:
             record = evolve(record, taken_dead_letters=(*record.taken_dead_letters, message.entry))
         return _dead_letter(context, record, message, Outcome.DEAD_LETTERED, f"halted: {record.halted}")
+    if record.suspension is not None:
+        return _apply_to_suspended(context, record, message, content)
     snapshot = record.snapshot
     is_active = isinstance(snapshot, Snapshot) and snapshot.status == "active"
     if not (is_plain and is_active) and (ignored := why_ignored(record, content)) is not None:
@@ -146,6 +156,21 @@ def _dead_letter(context: ApplyContext, record: Record, message: Message, outcom
     return ApplyResult(record, DeadLetter(message, reason, context.now))
 
 
+def _apply_to_suspended(context: ApplyContext, record: Record, message: Message, content: Content) -> ApplyResult:
+    """Postpone `message`, or schedule the timer of the suspension again if that is what came, too early."""
+    if isinstance(content, TimerFired) and _ends_suspension(record, content.token):
+        return ApplyResult(reschedule_early_suspension(context, record, content.times_early))
+    # What is wrong with it, if anything, is found when it is taken. A timer of the machine, too: the turn takes those
+    # that are due by itself.
+    record = evolve(record, window=record.window.add(message, Outcome.POSTPONED))
+    detail = f"it waits for the turn of {open_turn(record).message.id}"
+    return ApplyResult(record, DeadLetter(message, POSTPONED, context.now, detail))
+
+
+def _ends_suspension(record: Record, token: str) -> bool:
+    return record.suspension is not None and record.suspension.token == token
+
+
 def _is_known(record: Record, message: Message, sender: SenderPosition | None, from_dead_letters: bool) -> bool:
     outcome = record.window.outcome_of_message(message, sender)
     return outcome is not None and not (from_dead_letters and outcome in IN_DEAD_LETTERS)
@@ -157,7 +182,7 @@ def _is_stale(context: ApplyContext, record: Record, content: Applicable, sender
         return True
     match content:
         case TimerFired(token, _):
-            return token not in record.timers
+            return token not in record.timers and not _ends_suspension(record, token)
         case ChildEnded(child, generation):
             return not _is_child(record, child, generation) and generation not in record.detached
         case StopChildInstance(generation):
@@ -224,7 +249,7 @@ def _start(context: ApplyContext, record: Record, message: Message, input: Json,
         start_nonce=context.nonce,
         ordinal=1,
         snapshot=progress.snapshot,
-        turn=OpenTurn(message, 0, progress.index, context.nonce, lease_until=context.lease_until),
+        turn=OpenTurn(message, 0, progress.index, context.nonce, lease_until=context.lease_until, since=context.now),
         parent=parent,
         version=context.machine.version,
         fingerprint=context.machine.fingerprint,
@@ -271,7 +296,14 @@ def _step(
     ignored = context.machine.explain(before, event) if is_judged and not is_moved else None
     cause = Cause(before, event, is_detached, ignored)
     # The keys of all effects of this turn contain this commit's nonce, however many commits the turn will take.
-    turn = OpenTurn(message, record.ordinal, progress.index, context.nonce, lease_until=context.lease_until)
+    turn = OpenTurn(
+        message,
+        record.ordinal,
+        progress.index,
+        context.nonce,
+        lease_until=context.lease_until,
+        since=context.now,
+    )
     record = evolve(record, ordinal=record.ordinal + 1, snapshot=progress.snapshot, turn=turn)
     return _enter_progress(context, record, progress, can_rest, cause, sender)
 

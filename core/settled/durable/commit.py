@@ -413,10 +413,10 @@ def _skipping_step(
     if state.policy.failed_events != "skip" or record.turn is not None or not isinstance(record.snapshot, Snapshot):
         return None
     # Before a dead letter is taken, the effects of the one before it are performed: with any left, they have failed.
-    is_redriven = bool(record.redriving) and not record.outbox
+    is_redriven = bool(record.postponed if record.redriving is None else record.redriving) and not record.outbox
     if is_redriven:  # what has failed is the oldest dead letter, and not the message that woke the worker
         message = (yield from load_dead_letters(state.key)).dead_letters[0].message
-    elif record.redriving is not None or record.window.outcome_of_message(message) is not None:
+    elif record.takes_dead_letters or record.window.outcome_of_message(message) is not None:
         return None
     content = decode(message.body)
     if not isinstance(content, Event) or snapshot_source(content) is not None:
@@ -425,9 +425,17 @@ def _skipping_step(
     record = evolve(record, window=window, failing=None, receives=None)
     dead_letters = (_dead_letter(state, message, failing),)
     if is_redriven:  # from the head of the dead letters to their end
-        record = evolve(record, redriving=max(0, (record.redriving or 0) - 1))
-        return TurnStep(record, add_dead_letters=dead_letters, remove_dead_letters=1)
+        return TurnStep(with_one_letter_less(record), add_dead_letters=dead_letters, remove_dead_letters=1)
     return TurnStep(record, done=(state.deliveries[0],), add_dead_letters=dead_letters)
+
+
+def with_one_letter_less(record: Record) -> Record:
+    """Return `record`, whose redrive, or whose postponed messages, have one dead letter less to take."""
+    # At 0 they are not over. They end by a commit of their own: until then, the worker that comes next finishes the
+    # outbox entries of the last dead letter.
+    if record.redriving is not None:
+        return evolve(record, redriving=max(0, record.redriving - 1))
+    return evolve(record, postponed=max(0, (record.postponed or 0) - 1))
 
 
 def _dead_letter(state: TurnState, message: Message, failing: FailureCount) -> DeadLetter:
@@ -437,7 +445,7 @@ def _dead_letter(state: TurnState, message: Message, failing: FailureCount) -> D
 def _halting_step(state: TurnState, message: Message, failing: FailureCount, reason: str | None) -> TurnStep:
     record, turn = state.record, state.record.turn
     # A message that a redrive took from the dead letters is still among them, and must not be added a second time.
-    is_dead_letter = record.redriving is not None if turn is None else turn.from_dead_letters
+    is_dead_letter = record.takes_dead_letters if turn is None else turn.from_dead_letters
     is_known = record.window.outcome_of_message(message) is not None
     if not is_dead_letter and not is_known:
         record = evolve(record, window=record.window.add(message, Outcome.DEAD_LETTERED, reason=reason))
@@ -445,10 +453,12 @@ def _halting_step(state: TurnState, message: Message, failing: FailureCount, rea
         record = evolve(record, taken_dead_letters=(*record.taken_dead_letters, message.entry))
     record = evolve(
         record,
-        turn=turn and evolve(turn, from_dead_letters=True),
+        turn=turn and evolve(turn, from_dead_letters=True, suspension=None),
+        window=record.window.without_postponed() if record.postponed is not None else record.window,
         failing=None,
         receives=None,
         halted=f"{message.id} failed {failing.count} times, at last with {failing.detail}",
         redriving=None,
+        postponed=None,
     )
     return TurnStep(record, add_dead_letters=() if is_dead_letter else (_dead_letter(state, message, failing),))

@@ -3,6 +3,11 @@
 A worker that finds an open turn resumes it, this worker or another one after a crash; until it is closed, no new
 message is applied. Each commit takes it one step further: the events of its inbox were taken, actors are about to
 start, or one of them has ended.
+
+While it only waits, its message waits in the queue, and so do all that come after it. Where the queue forgets messages
+in the end, a turn that is open for long is suspended instead: one commit schedules a timer and acknowledges the
+message, of which the record has all that is needed. What comes meanwhile is postponed: it joins the dead letters, and
+is taken from there, in order and before anything newer, once the turn is over.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from settled.durable.apply import advance_open_turn, end_actor, replace_actor, t
 from settled.durable.commands import ActorCall, ActorEnded, ActorResult, Release, ReleaseReason, RunActors
 from settled.durable.commit import TurnStep
 from settled.durable.limits import is_larger, too_large
+from settled.durable.outbox import suspend_turn
 from settled.durable.record import PendingActor, Record, idempotency_key
 from settled.durable.turn_state import TurnState, release_of
 from settled.errors import RecordError
@@ -47,15 +53,44 @@ def wait_for_open_turn(state: TurnState) -> Release | None:
         return None
     # The lease protects the turn from workers that merely have a later message of the key. A worker that has the turn's
     # own message was given it by the queue because the one before has lost it.
-    if not state.has_delivery_of(turn.message.id) and state.now < turn.lease_until:
+    is_held = state.now < turn.lease_until and turn.suspension is None
+    if is_held and not state.has_delivery_of(turn.message.id):
         return release_of(state, turn.lease_until - state.now, ReleaseReason.OTHER_WORKER)
+    wake = _waits_until(state)
+    if wake is None or _waits_outside_queue(state, wake):
+        return None
+    return release_of(state, wake - state.now, ReleaseReason.WAITING)
+
+
+def _waits_until(state: TurnState) -> float | None:
+    """Return until when the open turn has nothing to do; None if it has."""
+    turn, snapshot = state.open_turn, state.record.snapshot
     was_interrupted = any(actor.started_by is not None for actor in turn.actors)
     # The turn of an imported instance may be settled from the first. Then it only needs to be closed.
-    is_over = isinstance(state.record.snapshot, Snapshot) and is_settled(state.machine, state.record.snapshot)
+    is_over = isinstance(snapshot, Snapshot) and is_settled(state.machine, snapshot)
     if turn.inbox or was_interrupted or is_over or is_of_another_definition(state):
         return None
-    wait = _next_wake(state.record, state.now) - state.now
-    return release_of(state, wait, ReleaseReason.WAITING) if wait > 0 else None
+    wake = _next_wake(state.record, state.now)
+    return wake if wake > state.now else None
+
+
+def _waits_outside_queue(state: TurnState, wake: float) -> bool:
+    turn, retention = state.open_turn, state.traits.retention
+    if turn.suspension is not None:
+        return True
+    # Many short waits add up: what counts is how long the turn will have been open.
+    return retention is not None and wake - turn.since > min(state.policy.suspend_after.total_seconds(), retention / 2)
+
+
+def suspend(state: TurnState) -> Record | None:
+    """Return the record with its open turn suspended; None if the turn can go on, or waits in the queue."""
+    wake = _waits_until(state)
+    if wake is None or not _waits_outside_queue(state, wake):
+        return None
+    suspension = state.open_turn.suspension
+    if suspension is not None and suspension.due == wake:
+        return state.record
+    return suspend_turn(state.context(), evolve(state.record, outbox=()), wake)
 
 
 def resume_open_turn(state: TurnState) -> TurnStep | RunActors | Release:
@@ -63,6 +98,8 @@ def resume_open_turn(state: TurnState) -> TurnStep | RunActors | Release:
 
     `step_after_actors` continues after `RunActors`.
     """
+    if state.open_turn.suspension is not None:
+        state.record = evolve(state.record, turn=evolve(state.open_turn, suspension=None))
     record = _take_over_actors(state, state.record)
     # Before any timer: an imported instance that is settled from the first must not see a delay end in this turn.
     is_over = not _inbox(record) and is_settled(state.machine, record.readable_snapshot())

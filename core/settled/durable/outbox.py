@@ -22,6 +22,7 @@ from settled.durable.record import (
     PendingActor,
     PerformAction,
     Record,
+    Suspension,
     delay_in_seconds,
     idempotency_key,
     port_timer,
@@ -170,11 +171,38 @@ def reschedule_early_timer(context: ApplyContext, record: Record, token: str, ti
     if times_early < timer.early:
         return record
     # Waiting here instead would block the key.
-    due = timer.due
-    if times_early:
-        # The clock of the port is ahead of this one, and a timer scheduled for the same time would come at once, again
-        # and again. So it is delayed by the time left on this clock, doubled for each further early delivery.
-        due += (due - context.now) * 2.0 ** min(times_early - 1, MAX_DOUBLINGS)
     early = times_early + 1
     record = evolve(record, timers={**record.timers, token: evolve(timer, early=early)})
+    due = _due_after_early(context, timer.due, times_early)
     return context.add_to_outbox(record, port_timer(context.key, token, due, early))
+
+
+def _due_after_early(context: ApplyContext, due: float, times_early: int) -> float:
+    if not times_early:
+        return due
+    # The clock of the port is ahead of this one, and a timer scheduled for the same time would come at once, again and
+    # again. So it is delayed by the time left on this clock, doubled for each further early delivery.
+    return due + (due - context.now) * 2.0 ** min(times_early - 1, MAX_DOUBLINGS)
+
+
+def suspend_turn(context: ApplyContext, record: Record, due: float) -> Record:
+    """Suspend the open turn until `due`, in the place of an earlier suspension if there is one."""
+    turn, before = open_turn(record), record.suspension
+    if before is not None:
+        record = context.add_to_outbox(record, CancelTimer(timer_id(before.token, before.early)))
+    # The nonce of the commit in preparation, which takes no event: so no effect of a turn can have the same key.
+    token = idempotency_key(context.key, context.nonce, record.ordinal, 0)
+    postponed = 0 if record.postponed is None else record.postponed
+    record = evolve(record, turn=evolve(turn, suspension=Suspension(token, due)), postponed=postponed)
+    return context.add_to_outbox(record, port_timer(context.key, token, due))
+
+
+def reschedule_early_suspension(context: ApplyContext, record: Record, times_early: int) -> Record:
+    """Schedule the timer of the suspension again, which was delivered before it was due, unless that was done."""
+    turn, suspension = open_turn(record), record.suspension
+    if suspension is None or times_early < suspension.early:
+        return record
+    early = times_early + 1
+    record = evolve(record, turn=evolve(turn, suspension=evolve(suspension, early=early)))
+    due = _due_after_early(context, suspension.due, times_early)
+    return context.add_to_outbox(record, port_timer(context.key, suspension.token, due, early))

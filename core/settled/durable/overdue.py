@@ -73,6 +73,8 @@ def _turns(key: Key, view: RecordView, updated: float, nonce: str) -> Iterator[O
         yield Overdue(f"the open turn of {view.turn.message.id}", since, wake)
     elif view.redriving is not None:
         yield Overdue("the redrive of its dead letters", updated, wake)
+    elif view.postponed is not None:
+        yield Overdue("what was postponed", updated, wake)
 
 
 def _due(turn: OpenTurn, view: RecordView) -> float:

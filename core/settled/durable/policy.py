@@ -31,6 +31,9 @@ class Policy:
             in the record. If its worker is lost even then, it may be the cause, and is run alone.
         lease: for how long no other worker may resume a turn that was left open. A host sets it to its backend's.
         backoff: the waits between failures of a message.
+        suspend_after: how long a turn may be open before it waits outside the queue for its next timer or attempt, with
+            the messages that come meanwhile; see `docs/guarantees.md`. It matters only where the queue forgets messages
+            in the end (`Backend.retention`), and is half of that time at most.
         accepts: versions of machines whose records are taken as they are, although no migration starts from them. This
             is how an operator permits a rollback.
     """
@@ -43,6 +46,7 @@ class Policy:
     receives_before_watch: int = field(default=2, validator=whole_number_of_at_least(1))
     lease: timedelta = field(default=timedelta(seconds=30), validator=is_duration)
     backoff: Backoff = field(default=Backoff(), validator=instance_of(Backoff, "Backoff(factor=2)"))
+    suspend_after: timedelta = field(default=timedelta(hours=1), validator=is_duration)
     accepts: Container[str] = field(default=frozenset[str](), validator=is_set_of_names)
 
 

@@ -96,6 +96,10 @@ class DeadLetter:
     detail: str = ""
 
 
+POSTPONED = "postponed"
+"""The reason of a dead letter that waits for the end of a suspended turn, and is taken then, without an operator."""
+
+
 @frozen
 class Position:
     """The position of a message among all messages ever queued for its key; later messages have higher numbers.
@@ -243,6 +247,7 @@ class Traits:
         resolution: by how much the backend's clock may be behind, in seconds; see `Backend.resolution`.
         largest_message: how many bytes the body of a message may have; see `Backend.largest_message`.
         expiry: a record may vanish, and its version with it; see `Capability.EXPIRY`.
+        retention: for how many seconds the queue keeps a message, None if until it is taken; see `Backend.retention`.
     """
 
     atomic: bool = False
@@ -250,17 +255,19 @@ class Traits:
     resolution: float = 0.0
     largest_message: int = MAX_MESSAGE_BYTES
     expiry: bool = False
+    retention: float | None = None
 
     @classmethod
     def of(cls, backend: Backend) -> Self:
         """Return the properties of `backend`."""
-        declared = backend.capabilities
+        declared, retention = backend.capabilities, backend.retention
         return cls(
             atomic=Capability.ATOMIC_FINISH in declared,
             fenced=Capability.FENCED_FINISH in declared,
             resolution=backend.resolution.total_seconds(),
             largest_message=backend.largest_message,
             expiry=Capability.EXPIRY in declared,
+            retention=None if retention is None else retention.total_seconds(),
         )
 
     def first_version(self, now: float) -> int:
@@ -481,6 +488,15 @@ class Backend(Protocol):
         The queue takes every such message, with the longest key, id and headers and however its characters have to be
         escaped, and with `MAX_SENDER_BYTES` more: a message that it refused after its step was committed, it would
         refuse for ever.
+        """
+        ...
+
+    @property
+    def retention(self) -> timedelta | None:
+        """For how long the queue keeps a message that is not acknowledged; None if for ever.
+
+        Where it is not for ever, a turn that has to wait for long waits outside the queue, and so does what came after
+        its message: see `Policy.suspend_after`.
         """
         ...
 

@@ -82,6 +82,21 @@ class PendingActor:
 
 
 @frozen
+class Suspension:
+    """A long wait of an open turn. Its message has left the queue, and a timer brings a worker back.
+
+    Attributes:
+        token: the timer at the timers port; the machine knows nothing of it.
+        due: when the turn goes on, in seconds since the epoch.
+        early: how many times the timers port has delivered the timer before it was due.
+    """
+
+    token: str
+    due: float
+    early: int = 0
+
+
+@frozen
 class OpenTurn:
     """A turn that was committed before the machine settled.
 
@@ -94,6 +109,8 @@ class OpenTurn:
         actors: function actors whose results it still needs.
         lease_until: until when no other worker may resume it, in seconds since the epoch.
         from_dead_letters: whether the message is still in the list of dead letters.
+        since: when it was opened, in seconds since the epoch.
+        suspension: the long wait that it is in; None if a message in the queue will bring a worker.
     """
 
     message: Message
@@ -104,6 +121,8 @@ class OpenTurn:
     actors: tuple[PendingActor, ...] = ()
     lease_until: float = 0.0
     from_dead_letters: bool = False
+    since: float = 0.0
+    suspension: Suspension | None = None
 
 
 @frozen
@@ -210,6 +229,9 @@ class Record:
             effects or their turn failed, so a redrive must not take them again. The window may have forgotten them.
         redriving: how many dead letters to take before anything newer; None if no redrive is in progress. 0 means
             that all are taken, and the effects of the last one may still be in the outbox.
+        postponed: how many dead letters to look through, before anything newer, for messages that were postponed while
+            a turn was suspended; None if no turn was, since the last of them was taken. 0 means that looking through
+            them has yet to begin, or is to begin anew.
     """
 
     nonce: str = ""
@@ -236,6 +258,17 @@ class Record:
     halted: str | None = None
     redriving: int | None = None
     taken_dead_letters: tuple[str, ...] = ()
+    postponed: int | None = None
+
+    @property
+    def suspension(self) -> Suspension | None:
+        """The suspension of the open turn; None if it is not suspended, or none is open, or the instance is halted."""
+        return None if self.turn is None or self.halted else self.turn.suspension
+
+    @property
+    def takes_dead_letters(self) -> bool:
+        """Whether dead letters are taken, or were until a moment ago, before anything newer."""
+        return self.redriving is not None or self.postponed is not None
 
     @property
     def armed_for(self) -> tuple[str, str | None]:

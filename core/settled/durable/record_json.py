@@ -83,7 +83,7 @@ def record_to_tombstone(key: Key, stored: Stored, now: float) -> Stored:
     with suppress(RecordError):  # an operator must be able to delete an instance whose record cannot be read
         parsed, lines = parse_record(key, stored.body)
         with damage_as_record_error(key):
-            window = _with_open_turn(key, parsed, window_from_json(parsed, lines, WINDOW))
+            window = _with_open_turn(key, parsed, window_from_json(parsed, lines, WINDOW)).without_postponed()
             remains = Record(high_water_mark=high_water_mark_from_json(parsed), window=window)
     parts = write({"machine": key.machine, **surviving_parts_to_json(remains)})
     text = write_record(parts, None, remains.window.encoded_ids)
@@ -116,6 +116,8 @@ def record_with_redrive(
             parts.pop(name, None)
         if redriving is not None:
             parts["redriving"] = redriving
+            if "postponed" in parts:
+                parts["postponed"] = 0  # they are looked through anew: there are more dead letters now
             if turn := parts.get("turn"):
                 parts["turn"] = {**turn, "lease_until": 0.0}
         text = write_record(write(parts), write(snapshot), lines)

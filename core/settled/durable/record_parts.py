@@ -27,6 +27,7 @@ from settled.durable.record import (
     PerformAction,
     ReceiveCount,
     Record,
+    Suspension,
     Watch,
     port_timer,
 )
@@ -40,7 +41,7 @@ def parts_to_json(record: Record) -> dict[str, Json]:
     data: dict[str, Json] = {}
     for name, part in _PARTS.items():
         value = getattr(record, name)
-        if value or value == 0:  # `redriving` is 0 until the effects of the last dead letter are performed
+        if value or value == 0:  # `redriving` and `postponed` may be 0 for a while before they are None
             data[name] = part.to_json(value)
     return data
 
@@ -144,10 +145,12 @@ def _turn_to_json(turn: OpenTurn) -> Json:
         "index": turn.index,
         "nonce": turn.nonce,
         "lease_until": turn.lease_until,
+        "since": turn.since,
         **_given(
             inbox=list(turn.inbox),
             actors=[_actor_to_json(actor) for actor in turn.actors],
             from_dead_letters=turn.from_dead_letters,
+            suspension=None if turn.suspension is None else _suspension_to_json(turn.suspension),
         ),
     }
 
@@ -162,7 +165,17 @@ def _turn_from_json(key: Key, raw: Mapping[str, Any]) -> OpenTurn:
         actors=tuple(_actor_from_json(actor) for actor in raw.get("actors", ())),
         lease_until=raw["lease_until"],
         from_dead_letters=raw.get("from_dead_letters", False),
+        since=raw.get("since", 0.0),
+        suspension=_suspension_from_json(raw["suspension"]) if "suspension" in raw else None,
     )
+
+
+def _suspension_to_json(suspension: Suspension) -> Json:
+    return {"token": suspension.token, "due": suspension.due, **_given(early=suspension.early or None)}
+
+
+def _suspension_from_json(raw: Mapping[str, Any]) -> Suspension:
+    return Suspension(raw["token"], raw["due"], raw.get("early", 0))
 
 
 def _actor_to_json(actor: PendingActor) -> Json:
@@ -290,4 +303,5 @@ _PARTS: Mapping[str, _Part] = {
     "halted": _Part(str, lambda key, raw: raw),
     "redriving": _Part(int, lambda key, raw: raw),
     "taken_dead_letters": _Part(list, lambda key, raw: tuple(raw)),
+    "postponed": _Part(int, lambda key, raw: raw),
 }

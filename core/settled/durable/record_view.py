@@ -26,6 +26,7 @@ class RecordView:
         watch: what a worker runs of a message that was received again and again, or was lost with.
         halted: why the instance waits for an operator, if it does.
         redriving: how many dead letters a redrive has yet to take; None if there is no redrive.
+        postponed: how many dead letters are to be looked through for postponed messages; None if there are none.
         unfinished: the ids of the messages whose effects may not be performed yet, each once.
         window: the outcomes of the latest messages.
     """
@@ -37,6 +38,7 @@ class RecordView:
     watch: Watch | None
     halted: str | None
     redriving: int | None
+    postponed: int | None
     unfinished: tuple[str, ...]
     window: Window
 
@@ -58,6 +60,7 @@ class RecordView:
                 watch=parts.get("watch"),
                 halted=parts.get("halted"),
                 redriving=parts.get("redriving"),
+                postponed=parts.get("postponed"),
                 unfinished=tuple(dict.fromkeys(entry.message_id for entry in parts.get("outbox", ()))),
                 window=window_from_json(data, lines, WINDOW),
             )

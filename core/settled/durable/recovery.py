@@ -22,7 +22,7 @@ from settled.durable.window import EMPTY_WINDOW
 from settled.errors import ConflictError
 from settled.key import Key
 
-_NOTHING = RecordView(None, {}, None, None, None, None, None, (), EMPTY_WINDOW)
+_NOTHING = RecordView(None, {}, None, None, None, None, None, None, (), EMPTY_WINDOW)
 
 
 @frozen

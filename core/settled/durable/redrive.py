@@ -50,7 +50,9 @@ def redrive(machine: Machine[Any], key: Key, nonce: str, traits: Traits | None =
     wake = Message(key, internal_id(f"wake/{nonce}"), encode(Wake()))
     # No lease: the worker that receives the `Wake` resumes the open turn, and must not wait for the former one's lease.
     turn = record.turn and evolve(record.turn, lease_until=0.0)
+    postponed = None if record.postponed is None else 0
     record = evolve(record, nonce=nonce, turn=turn, halted=None, failing=None, receives=None, redriving=len(found))
+    record = evolve(record, postponed=postponed)
     written = record_to_stored(machine, record, version, loaded.now)
     yield from finish(Write(key, written, expected, sends=(wake,)))
     return len(found)

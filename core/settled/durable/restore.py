@@ -32,7 +32,7 @@ def restore(context: ApplyContext, record: Record, message: Message, tree: Json)
         start_nonce=context.nonce,
         ordinal=1,
         snapshot=persisted.snapshot,
-        turn=OpenTurn(message, 0, 0, context.nonce, lease_until=context.lease_until),
+        turn=OpenTurn(message, 0, 0, context.nonce, lease_until=context.lease_until, since=context.now),
         version=context.machine.version,
         fingerprint=context.machine.fingerprint,
         armed=None,

@@ -28,7 +28,15 @@ from settled.durable.commands import (
     RunActors,
     load_dead_letters,
 )
-from settled.durable.commit import AfterWrite, TurnStep, perform_and_ack, record_failure, write_smaller_step, write_step
+from settled.durable.commit import (
+    AfterWrite,
+    TurnStep,
+    perform_and_ack,
+    record_failure,
+    with_one_letter_less,
+    write_smaller_step,
+    write_step,
+)
 from settled.durable.delays import rearm_timers
 from settled.durable.encoded import ENCODED_PREFIX, not_decoded
 from settled.durable.messages import Message
@@ -36,11 +44,12 @@ from settled.durable.open_turn import (
     is_of_another_definition,
     resume_open_turn,
     step_after_actors,
+    suspend,
     wait_for_open_turn,
 )
 from settled.durable.policy import Policy, TurnEnd
-from settled.durable.ports import DeadLetter, Delivery, Traits
-from settled.durable.record import OutboxEntry, UnreadableSnapshot
+from settled.durable.ports import POSTPONED, DeadLetter, Delivery, Traits
+from settled.durable.record import OutboxEntry, Record, UnreadableSnapshot
 from settled.durable.release_delays import release_delay
 from settled.durable.suspects import unwatch, unwatch_if_possible, vain_receives, watch
 from settled.durable.turn_state import CachedRecord, TurnState, confirm_leases, load_record, release_of
@@ -184,8 +193,10 @@ def _advance(state: TurnState) -> Commands[TurnEnd | None]:
         if _may_have_to_watch(state) and (end := (yield from watch(state))) is not None:
             return end
         step: TurnStep | LoadDeadLetters | RunActors | Release | None = _next_step(state)
+        dead_letters: Sequence[DeadLetter] | None = None
         if isinstance(step, LoadDeadLetters):
-            step = _dead_letter_step(state, (yield from load_dead_letters(state.key)).dead_letters)
+            dead_letters = yield from _dead_letters(state)
+            step = _dead_letter_step(state, dead_letters)
         elif isinstance(step, RunActors):
             answer = yield step
             assert isinstance(answer, ActorEnded)
@@ -195,7 +206,7 @@ def _advance(state: TurnState) -> Commands[TurnEnd | None]:
             yield from unwatch(state)
             yield step
             return TurnEnd.RELEASED
-        after = (yield from _write(state, step)) if step is not None else None
+        after = (yield from _write(state, step, dead_letters)) if step is not None else None
     except CodecError:
         raise
     except MESSAGE_FAILURES as error:
@@ -226,30 +237,41 @@ def _next_step(state: TurnState) -> TurnStep | LoadDeadLetters | RunActors | Rel
     is_by_another = record.fingerprint != state.machine.fingerprint or record.armed is not None
     if is_by_another and is_of_another_definition(state) and (rearming := _rearm_timers(state)) is not None:
         return rearming
-    if record.halted or (record.turn is None and record.redriving is None):
-        # Of several messages that are applied at once, it would not be known which one has ended the worker.
-        return _apply_batch(state, limit=1 if state.is_watched else None)
-    if record.turn is not None:
+    is_open = _is_open(record)
+    suspended = suspend(state) if is_open else None
+    if is_open and suspended is None:
         return resume_open_turn(state)
-    return LoadDeadLetters(state.key) if record.redriving else TurnStep(evolve(record, redriving=None))
+    if is_open or record.halted or not record.takes_dead_letters:
+        # Of several messages that are applied at once, it would not be known which one has ended the worker.
+        return _apply_batch(state, suspended or record, limit=1 if state.is_watched else None)
+    return TurnStep(evolve(record, redriving=None)) if record.redriving == 0 else LoadDeadLetters(state.key)
 
 
-def _write(state: TurnState, step: TurnStep) -> Commands[AfterWrite | None]:
+def _write(
+    state: TurnState, step: TurnStep, dead_letters: Sequence[DeadLetter] | None = None
+) -> Commands[AfterWrite | None]:
+    """Write `step`, or what can be written of it; `dead_letters` are those before it, if they are known."""
     version = state.version
     try:
-        return (yield from write_step(state, step))
+        after = yield from write_step(state, step)
     except (LogicError, TooLargeError) as error:
         # If the version has changed, the commit stands, and a later part was refused.
         if step.record is None or state.version != version:
             raise
-        is_single = len(step.done) + (step.record.turn is not None and not step.record.halted) < 2
+        is_single = len(step.done) + _is_current(step.record) < 2
         if is_single and (isinstance(error, LogicError) or not step.add_dead_letters):
             raise
         refused = error
+    else:
+        if dead_letters is not None:
+            left = (*dead_letters[step.remove_dead_letters :], *step.add_dead_letters)
+            state.dead_letters = state.version, left
+        return after
     # Together they are too large, or one of them made a context that is not JSON: apply the first one by itself, and
     # only the one that causes the error fails. A message that is set aside is not to fail, whatever its size.
     if not is_single:
-        step = _apply_batch(state, limit=1)
+        suspended = suspend(state) if _is_open(state.record) else None
+        step = _apply_batch(state, suspended or state.record, limit=1)
         try:
             return (yield from write_step(state, step))
         except TooLargeError as error:
@@ -257,6 +279,15 @@ def _write(state: TurnState, step: TurnStep) -> Commands[AfterWrite | None]:
                 raise
             refused = error
     return (yield from write_smaller_step(state, refused, step))
+
+
+def _is_open(record: Record) -> bool:
+    return record.turn is not None and not record.halted
+
+
+def _is_current(record: Record) -> bool:
+    """Return whether `record` has an open turn whose message may be what makes it too large."""
+    return _is_open(record) and record.suspension is None
 
 
 def _rearm_timers(state: TurnState) -> TurnStep | None:
@@ -273,9 +304,9 @@ def _outbox_of_these_deliveries(state: TurnState) -> tuple[OutboxEntry, ...]:
     record = state.record
     if record.halted:
         return ()
-    # An open turn and a redrive belong to one worker at a time, so every entry is this worker's to finish. Otherwise
-    # an entry of another message is finished by the worker to whom the queue delivers that message.
-    if record.redriving is not None or record.turn is not None:
+    # An open turn and dead letters are taken by one worker at a time, so every entry is this worker's to finish.
+    # Otherwise an entry of another message is finished by the worker to whom the queue delivers that message.
+    if record.takes_dead_letters or record.turn is not None:
         return record.outbox
     ids = {delivery.message.id for delivery in state.deliveries}
     return tuple([entry for entry in record.outbox if entry.message_id in ids])
@@ -289,12 +320,15 @@ def _check_decoded(message: Message) -> None:
 # New messages, and those taken from the dead letters
 
 
-def _apply_batch(state: TurnState, limit: int | None = None) -> TurnStep:
-    """Apply messages, up to `limit`, until one leaves its turn open or fails; they are committed together."""
+def _apply_batch(state: TurnState, onto: Record, limit: int | None = None) -> TurnStep:
+    """Apply messages to `onto`, up to `limit`, until one leaves its turn open or fails; they are committed together.
+
+    `onto` is the record, or the record with its open turn suspended, which is then committed too.
+    """
     # Entries of earlier deliveries were finished: the queue never delivers past an unacknowledged message. A halted
     # instance keeps them for its redrive.
-    keeps_outbox = state.record.halted is not None or not state.record.outbox
-    before = state.record if keeps_outbox else evolve(state.record, outbox=())
+    is_new = onto is not state.record
+    before = onto if is_new or onto.halted or not onto.outbox else evolve(onto, outbox=())
     record, done, add_dead_letters = before, list[Delivery](), list[DeadLetter]()
     for delivery in state.deliveries[:limit]:
         try:
@@ -307,31 +341,55 @@ def _apply_batch(state: TurnState, limit: int | None = None) -> TurnStep:
         record = applied.record
         if applied.dead_letter:
             add_dead_letters.append(applied.dead_letter)
-        if record.turn is not None and not record.halted:
+        if record.turn is not None and not record.halted and record.suspension is None:
             break
         done.append(delivery)
-    if record is before:
+    if record is before and not is_new:
         return TurnStep(None, tuple(done))
     return TurnStep(record, tuple(done), () if record.halted else record.outbox, tuple(add_dead_letters))
 
 
+def _dead_letters(state: TurnState) -> Commands[Sequence[DeadLetter]]:
+    """Return the dead letters as of `state.version`: loaded, unless the commit before this step was about them too."""
+    version, known = state.dead_letters
+    return known if version == state.version else (yield from load_dead_letters(state.key)).dead_letters
+
+
 def _dead_letter_step(state: TurnState, dead_letters: Sequence[DeadLetter]) -> TurnStep:
-    """Apply the oldest dead letter; the redrive ends when none is left.
+    """Return the next step of a redrive, or of taking what was postponed; it ends when nothing is left to take."""
+    record = state.record
+    if record.redriving is not None:
+        return _taking_step(state, dead_letters[0]) if dead_letters else TurnStep(evolve(record, redriving=None))
+    for each in dead_letters:
+        _check_decoded(each.message)  # nor is its reason decoded then, and whether it was postponed is not known
+    if not record.postponed:
+        is_needed = any(each.reason == POSTPONED for each in dead_letters)
+        return TurnStep(evolve(record, postponed=len(dead_letters) if is_needed else None))
+    if not dead_letters:
+        return TurnStep(evolve(record, postponed=0))
+    oldest = dead_letters[0]
+    if oldest.reason == POSTPONED:
+        return _taking_step(state, oldest)
+    # It is for an operator. A store removes from the head only, so it goes behind the others. Once all were looked
+    # through, those that are left are in their former order.
+    record = with_one_letter_less(record)
+    return TurnStep(record, add_dead_letters=(oldest,), remove_dead_letters=1)
+
+
+def _taking_step(state: TurnState, oldest: DeadLetter) -> TurnStep:
+    """Apply the oldest dead letter.
 
     The commit that applies it also removes it. If its turn stays open, it is removed once it is found to be known.
     """
-    if not dead_letters:
-        return TurnStep(evolve(state.record, redriving=None))
-    message = dead_letters[0].message
+    message = oldest.message
     _check_decoded(message)
     context = state.context()._replace(headers=message.headers)
-    applied = apply(context, evolve(state.record, outbox=()), message, from_dead_letters=True)
+    was_postponed = state.record.redriving is None
+    before = evolve(state.record, outbox=())
+    applied = apply(context, before, message, from_dead_letters=True, was_postponed=was_postponed)
     record = applied.record
     if record.turn is not None:
         record = evolve(record, turn=evolve(record.turn, from_dead_letters=True))
         return TurnStep(record, entries=record.outbox)
-    # At 0 the redrive is still on. It ends by a commit of its own: until then, the worker that comes next finishes the
-    # outbox entries of the last dead letter.
-    record = evolve(record, redriving=max(0, (record.redriving or 0) - 1))
     add_dead_letters = (applied.dead_letter,) if applied.dead_letter else ()
-    return TurnStep(record, (), record.outbox, add_dead_letters, remove_dead_letters=1)
+    return TurnStep(with_one_letter_less(record), (), record.outbox, add_dead_letters, remove_dead_letters=1)

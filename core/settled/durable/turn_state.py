@@ -17,7 +17,7 @@ from attrs import define
 from settled.durable.apply_context import ApplyContext
 from settled.durable.commands import Commands, Loaded, Release, ReleaseReason, extend, load
 from settled.durable.policy import Policy
-from settled.durable.ports import Delivery, Traits
+from settled.durable.ports import DeadLetter, Delivery, Traits
 from settled.durable.record import EMPTY_RECORD, OpenTurn, Record
 from settled.durable.record_json import record_from_json, record_from_tombstone
 from settled.durable.window import Window
@@ -52,6 +52,7 @@ class TurnState:
         is_watched: whether what is run of the machine's code is noted in the record (see `settled.durable.suspects`).
         found: the record as a refused commit found it, which saves the next load; None otherwise.
         alone_until: until when this process runs nothing else, in seconds since the epoch; None if it may.
+        dead_letters: a version, and the dead letters as of it: only a commit changes them.
     """
 
     machine: Machine[Any]
@@ -71,6 +72,7 @@ class TurnState:
     is_watched: bool = False
     found: Loaded | None = None
     alone_until: float | None = None
+    dead_letters: tuple[int, Sequence[DeadLetter]] = (-1, ())
 
     @property
     def committed(self) -> Record:

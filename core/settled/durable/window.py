@@ -53,6 +53,9 @@ class Outcome(StrEnum):
     DEAD_LETTERED = "dead-lettered"
     """It became a dead letter after its last attempt, or because the instance was halted."""
 
+    POSTPONED = "postponed"
+    """It waits among the dead letters until a suspended turn is over, and will be taken then: it has no outcome yet."""
+
 
 @frozen
 class Window:
@@ -222,6 +225,14 @@ class Window:
             reasons = {entry: reason for entry, reason in reasons.items() if entry not in evicted}
         return Window(self.size, lines, outcomes, self.senders, self.pinned, self.count - count, reasons)
 
+    def without_postponed(self) -> Window:
+        """Return this window with the postponed messages as dead letters: nothing takes them by itself any more."""
+        outcomes = {
+            entry: Outcome.DEAD_LETTERED if outcome is Outcome.POSTPONED else outcome
+            for entry, outcome in self.other_outcomes.items()
+        }
+        return evolve(self, other_outcomes=outcomes)
+
     def add_sender(self, sender: Key, start_nonce: str, kept: Container[str]) -> Window:
         """Add `sender`, from which messages may still arrive, unless it is known."""
         name = str(sender)
@@ -266,7 +277,7 @@ def _with_newest(items: Mapping[str, T], key: str, value: T, size: int, kept: Co
     return copy
 
 
-IN_DEAD_LETTERS = frozenset({Outcome.DEAD_LETTERED, Outcome.INVALID})
-"""The outcomes of messages that became dead letters and may still be taken by a redrive."""
+IN_DEAD_LETTERS = frozenset({Outcome.DEAD_LETTERED, Outcome.INVALID, Outcome.POSTPONED})
+"""The outcomes of messages that became dead letters and may still be taken."""
 
 EMPTY_WINDOW = Window()

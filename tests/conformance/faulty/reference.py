@@ -133,6 +133,10 @@ class Plain(ClosedOnExit):
     def largest_message(self) -> int:
         return MAX_MESSAGE_BYTES
 
+    @property
+    def retention(self) -> None:
+        return None
+
     def now(self) -> float:
         return self.world.now
 

@@ -64,6 +64,7 @@ class MemoryBackend(ClosedOnExit):
         self.lease = lease
         self.resolution = timedelta()
         self.largest_message = largest_message
+        self.retention: timedelta | None = None
         self.now = clock
         self._watchers = Watchers()
         self.store = MemoryStore(changed, self._watchers)

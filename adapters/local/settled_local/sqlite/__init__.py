@@ -147,6 +147,11 @@ class SQLiteBackend(ClosedOnExit):
     def largest_message(self) -> int:
         return self._largest_message
 
+    @property
+    def retention(self) -> None:
+        """None: a message waits until it is taken."""
+        return None
+
     def now(self) -> float:
         return self._clock()
 
