@@ -98,7 +98,7 @@ class InstanceReader(Generic[C]):
                 return None
             return _answer(key, message_id, found, outcome, found.window.reason_of_id(message_id, digest))
 
-        return partial(until_found, answered, f"{key}: waited for the turn of {message_id}", seconds)
+        return partial(until_found, answered, f"{key}: waited {seconds:g} s for the turn of {message_id}", seconds)
 
     def meeting(
         self, instance: str, tag: str | None, value: Any, timeout: timedelta, *, done: bool
@@ -122,7 +122,7 @@ class InstanceReader(Generic[C]):
 
         wanted = [f"tag {tag}"] * (tag is not None) + [f"value {value}"] * (value is not None) + ["its end"] * done
         awaited = " and ".join(wanted) or "its start"
-        return partial(until_found, matching, f"{self.key(instance)}: waited for {awaited}", seconds)
+        return partial(until_found, matching, f"{self.key(instance)}: waited {seconds:g} s for {awaited}", seconds)
 
     def updates(self, instance: str, timeout: timedelta | None, *, must_exist: bool) -> StepsOf[InstanceUpdate[C]]:
         """Return the steps of `Client.watch`."""

@@ -67,12 +67,12 @@ class StepsOf(Protocol[T]):
     def __call__(self, *, is_told: bool) -> Steps[T]: ...
 
 
-def until_found(find: Callable[[Stored | None], T | None], what: str, timeout: float, *, is_told: bool) -> Steps[T]:
+def until_found(find: Callable[[Stored | None], T | None], message: str, timeout: float, *, is_told: bool) -> Steps[T]:
     """Look until `find` returns something for what was read.
 
     Args:
         find: returns what is waited for, or None if the record does not have it.
-        what: names the instance and what is waited for, for the error.
+        message: the text of the error.
         timeout: how long to wait, in seconds; with 0 there is one look.
         is_told: whether the backend tells of commits.
 
@@ -86,7 +86,7 @@ def until_found(find: Callable[[Stored | None], T | None], what: str, timeout: f
             yield Found(found)
             return
         if pauses.is_over:
-            raise TimeoutError(printable(f"{what}, for {timeout:g} s"))
+            raise TimeoutError(printable(message))
         yield from pauses.pause()
 
 
