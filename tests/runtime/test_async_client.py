@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -107,7 +107,7 @@ async def test_watch_is_an_asynchronous_iterator(client: AsyncClient[Any]) -> No
 
 
 @asynccontextmanager
-async def heartbeats() -> AsyncIterator[list[float]]:
+async def heartbeats() -> AsyncGenerator[list[float]]:
     """Yield the times between the turns of a task that does nothing but sleep."""
     gaps = list[float]()
 
@@ -168,30 +168,31 @@ class TestACancelledAsk:
         assert not backend._watchers.by_key  # pyright: ignore[reportPrivateUsage]
 
 
+CALLS: Mapping[str, Callable[[Client[Any]], object]] = {
+    "start": lambda client: client.start("ada"),
+    "send": lambda client: client.send("ada", {"type": "NEXT"}),
+    "ask": lambda client: client.ask("ada", {"type": "NEXT"}),
+    "get": lambda client: client.get("ada"),
+    "outcome": lambda client: client.outcome("ada", "1", timeout=timedelta(0)),
+    "wait_for": lambda client: client.wait_for("ada", timeout=timedelta(0)),
+    "watch": lambda client: next(client.watch("ada")),
+    "list": lambda client: client.list(),
+    "dead_letters": lambda client: client.dead_letters("ada"),
+    "redrive": lambda client: client.redrive("ada"),
+    "delete": lambda client: client.delete("ada"),
+    "export_snapshot": lambda client: client.export_snapshot("ada"),
+    "import_snapshot": lambda client: client.import_snapshot(
+        "ada", '{"value": "even", "status": "active", "context": {}}'
+    ),
+}
+
+
 class TestInAnEventLoop:
-    @pytest.mark.parametrize(
-        "call",
-        [
-            lambda client: client.start("ada"),
-            lambda client: client.send("ada", {"type": "NEXT"}),
-            lambda client: client.ask("ada", {"type": "NEXT"}),
-            lambda client: client.get("ada"),
-            lambda client: client.outcome("ada", "1", timeout=timedelta(0)),
-            lambda client: client.wait_for("ada", timeout=timedelta(0)),
-            lambda client: next(client.watch("ada")),
-            lambda client: client.list(),
-            lambda client: client.dead_letters("ada"),
-            lambda client: client.redrive("ada"),
-            lambda client: client.delete("ada"),
-            lambda client: client.export_snapshot("ada"),
-            lambda client: client.import_snapshot("ada", '{"value": "even", "status": "active", "context": {}}'),
-        ],
-        ids=lambda call: "-".join(call.__code__.co_names),
-    )
+    @pytest.mark.parametrize("name", CALLS)
     @pytest.mark.asyncio
-    async def test_a_client_refuses_to_block_it(self, backend: SQLiteBackend, call: Any) -> None:
+    async def test_a_client_refuses_to_block_it(self, backend: SQLiteBackend, name: str) -> None:
         with pytest.raises(RuntimeError, match="use an AsyncClient"):
-            call(Client(machine, backend))
+            CALLS[name](Client(machine, backend))
         assert not backend.queue.backlog()
 
     @pytest.mark.asyncio

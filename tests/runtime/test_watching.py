@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any
@@ -155,14 +155,14 @@ class WithoutWatch(Counting):
 
 class MayNotWatch(Counting):
     @contextmanager
-    def watch(self, key: Key, changed: Callable[[], object]) -> Iterator[None]:
+    def watch(self, key: Key, changed: Callable[[], object]) -> Generator[None]:
         raise AccessDeniedError("no permission to be told")
         yield
 
 
 class CutOff(Counting):
     @contextmanager
-    def watch(self, key: Key, changed: Callable[[], object]) -> Iterator[None]:
+    def watch(self, key: Key, changed: Callable[[], object]) -> Generator[None]:
         raise UnavailableError("no connection")
         yield
 
