@@ -216,6 +216,7 @@ class ForgetfulHarness(MixedHarness):
             (mixed.close,),
             clock=self._clock,
             retention=RETENTION,
+            watching=mixed.watch,
         )
 
 
