@@ -38,7 +38,8 @@ class RecordCache:
     def put(self, key: Key, record: Record, version: int) -> None:
         """Cache `record` at `version`, unless it has an open turn, is halted, or takes dead letters."""
         # These are changed by others than the next turn: by the worker that takes over the open turn, and by operators.
-        if record.turn is not None or record.halted or record.takes_dead_letters:
+        takes_dead_letters = record.redriving is not None or record.postponed is not None
+        if record.turn is not None or record.halted or takes_dead_letters:
             return
         with self._lock:
             known = self._records.get(key)

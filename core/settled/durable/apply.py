@@ -106,7 +106,7 @@ def apply(
     if from_dead_letters and message.entry in record.taken_dead_letters:
         others = tuple(entry for entry in record.taken_dead_letters if entry != message.entry)
         return ApplyResult(evolve(record, taken_dead_letters=others))
-    if record.suspension is not None and record.turn is not None and record.turn.message.entry == message.entry:
+    if record.turn is not None and record.suspension is not None and record.turn.message.entry == message.entry:
         return ApplyResult(record)  # the record has it, and needs nobody to bring it back
     try:
         content = decode(message.body, MAX_DEPTH if message.id.startswith(RESERVED_PREFIX) else MAX_EVENT_DEPTH)
@@ -136,7 +136,7 @@ def apply(
         if record.turn is not None and record.turn.message.entry == message.entry:
             record = evolve(record, taken_dead_letters=(*record.taken_dead_letters, message.entry))
         return _dead_letter(context, record, message, Outcome.DEAD_LETTERED, f"halted: {record.halted}")
-    if record.suspension is not None:
+    if record.turn is not None and record.suspension is not None:
         return _apply_to_suspended(context, record, message, content)
     snapshot = record.snapshot
     is_active = isinstance(snapshot, Snapshot) and snapshot.status == "active"

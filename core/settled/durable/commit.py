@@ -44,7 +44,7 @@ from settled.durable.record_json import record_to_stored
 from settled.durable.record_text import MIN_CHARACTERS_WITH_ROOM
 from settled.durable.smaller import MIN_DETAIL_CHARACTERS, smaller_records, without_body
 from settled.durable.turn_state import TurnState, release_of
-from settled.durable.window import Outcome, Window
+from settled.durable.window import Outcome
 from settled.errors import (
     BackendRefusedError,
     ConflictError,
@@ -118,11 +118,12 @@ def write_step(state: TurnState, step: TurnStep) -> Commands[AfterWrite | None]:
     if record is None:
         record, write = state.record, Write(state.key, acks=acks)
     else:
-        record = _stamped(state, step, record, has_actions=bool(actions))
+        next_version = state.next_version
+        record = _stamped(state, step, record, f"{state.nonce}.{next_version}", has_actions=bool(actions))
         if state.traits.atomic and len(entries) > len(actions):
             # A write that is atomic sends with the commit, so the record need not keep what it has sent.
             record = evolve(record, outbox=_without_sent(record.outbox, entries))
-        stored = record_to_stored(state.machine, record, state.next_version, state.now)
+        stored = record_to_stored(state.machine, record, next_version, state.now)
         dead_letters = step.add_dead_letters, step.remove_dead_letters
         write = Write(state.key, stored, state.version, *dead_letters, acks=acks, holder=state.deliveries[0])
     if len(entries) > len(actions):
@@ -169,8 +170,8 @@ def _smaller_steps(state: TurnState, step: TurnStep) -> Iterator[TurnStep]:
     records = [record]
     if record.halted or record.failing:
         # Only what is no longer pinned may leave the window.
-        record = evolve(record, window=_unpinned(state, record))
-        size = len(record_to_stored(state.machine, record, state.version + 1, state.now).body)
+        record = evolve(record, window=record.window.unpin(state.delivered, state.record.window.pinned))
+        size = len(record_to_stored(state.machine, record, state.next_version, state.now).body)
         records = list(smaller_records(record, without_oldest=size >= MIN_CHARACTERS_WITH_ROOM))
         yield from (evolve(step, record=each) for each in records)
     without_bodies = tuple([without_body(each) for each in dead_letters])
@@ -203,8 +204,8 @@ def perform_and_ack(state: TurnState, after: AfterWrite) -> Commands[TurnEnd | N
     return None
 
 
-def _stamped(state: TurnState, step: TurnStep, record: Record, *, has_actions: bool) -> Record:
-    """Return `record` as it is committed: claimed by this turn, with its nonce, window and high-water mark."""
+def _stamped(state: TurnState, step: TurnStep, record: Record, nonce: str, *, has_actions: bool) -> Record:
+    """Return `record` as it is committed: claimed by this turn, with its `nonce`, window and high-water mark."""
     if record.turn is not None:
         record = _claim(state, record, step.made_progress)
     if record.watch is not None or step.watch is not None:
@@ -213,14 +214,10 @@ def _stamped(state: TurnState, step: TurnStep, record: Record, *, has_actions: b
     return evolve(
         record,
         high_water_mark=_next_mark(state, record, step.done),
-        nonce=state.next_nonce,
-        window=_unpinned(state, record),
+        nonce=nonce,
+        # Compared with the ids that were pinned before: what lay ahead of these deliveries was acknowledged.
+        window=record.window.unpin(state.delivered, state.record.window.pinned),
     )
-
-
-def _unpinned(state: TurnState, record: Record) -> Window:
-    # Compared with the ids that were pinned before: what lay ahead of these deliveries was acknowledged.
-    return record.window.unpin(state.delivered, state.record.window.pinned)
 
 
 def _next_mark(state: TurnState, record: Record, done: tuple[Delivery, ...]) -> Position | None:

@@ -237,11 +237,11 @@ def _next_step(state: TurnState) -> TurnStep | LoadDeadLetters | RunActors | Rel
     is_by_another = record.fingerprint != state.machine.fingerprint or record.armed is not None
     if is_by_another and is_of_another_definition(state) and (rearming := _rearm_timers(state)) is not None:
         return rearming
-    is_open = _is_open(record)
+    is_open = record.turn is not None and not record.halted
     suspended = suspend(state) if is_open else None
     if is_open and suspended is None:
         return resume_open_turn(state)
-    if is_open or record.halted or not record.takes_dead_letters:
+    if is_open or record.halted or (record.redriving is None and record.postponed is None):
         # Of several messages that are applied at once, it would not be known which one has ended the worker.
         return _apply_batch(state, suspended or record, limit=1 if state.is_watched else None)
     return TurnStep(evolve(record, redriving=None)) if record.redriving == 0 else LoadDeadLetters(state.key)
@@ -306,7 +306,7 @@ def _outbox_of_these_deliveries(state: TurnState) -> tuple[OutboxEntry, ...]:
         return ()
     # An open turn and dead letters are taken by one worker at a time, so every entry is this worker's to finish.
     # Otherwise an entry of another message is finished by the worker to whom the queue delivers that message.
-    if record.takes_dead_letters or record.turn is not None:
+    if record.turn is not None or record.redriving is not None or record.postponed is not None:
         return record.outbox
     ids = {delivery.message.id for delivery in state.deliveries}
     return tuple([entry for entry in record.outbox if entry.message_id in ids])

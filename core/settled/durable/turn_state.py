@@ -82,13 +82,8 @@ class TurnState:
 
     @property
     def next_version(self) -> int:
-        """The version of the next commit."""
+        """The version of the next commit, whose nonce ends in it. A record with that nonce was committed by this turn."""
         return self.version + 1 if self.version else self.first_version
-
-    @property
-    def next_nonce(self) -> str:
-        """The nonce of the next commit. A record that bears it was committed by this turn only."""
-        return f"{self.nonce}.{self.next_version}"
 
     @property
     def open_turn(self) -> OpenTurn:
@@ -117,14 +112,15 @@ class TurnState:
             message = self.record.turn.message
         else:
             message = self.deliveries[0].message
+        version = self.next_version
         return ApplyContext(
             machine=self.machine,
             key=self.key,
             now=self.now,
             message_id=message.id,
             lease_until=self.now + self.policy.lease.total_seconds(),
-            version=self.next_version,
-            nonce=self.next_nonce,
+            version=version,
+            nonce=f"{self.nonce}.{version}",
             resolution=self.traits.resolution,
             headers=message.headers,
             largest_message=self.traits.largest_message,
