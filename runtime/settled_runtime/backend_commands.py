@@ -8,6 +8,7 @@ disagree.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import ParamSpec, TypeAlias, TypeVar, assert_never
@@ -116,6 +117,13 @@ class BackendCommands:
             # A queue has only ConflictError for this. In a turn that would mean "compute again", but another
             # worker may have the deliveries.
             raise LeaseLostError(str(error)) from error
+
+
+def refuse_in_event_loop() -> None:
+    """Raise RuntimeError in a thread that runs an event loop: nothing else in the loop would go on meanwhile."""
+    asyncio = sys.modules.get("asyncio")  # not imported here: without it, there is no loop
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        raise RuntimeError("a Client blocks, and this thread runs an event loop: use an AsyncClient")
 
 
 def retried(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -47,10 +47,10 @@ from settled.durable.limits import message_from_outside
 from settled.durable.persisted_tree import tree_to_json
 from settled.durable.record_json import record_to_tombstone
 from settled.durations import check_duration
-from settled_runtime.backend_commands import BackendCommands, retried
+from settled_runtime.backend_commands import BackendCommands, refuse_in_event_loop, retried
 from settled_runtime.events import Observers
 from settled_runtime.instance_reader import InstanceReader, InstanceUpdate
-from settled_runtime.waiting import first_found_by_thread, found_by_thread, refuse_in_event_loop
+from settled_runtime.waiting import first_found_by_thread, found_by_thread
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -409,7 +409,8 @@ class Client(ClosedOnExit, Generic[C]):
         message = message_from_outside(self._key(instance), id, content, headers, self._largest_message)
         try:
             # The id is fixed before the first attempt: a retry with a new one would be a second message.
-            _blocking(self._backend.queue.send, [message])
+            refuse_in_event_loop()
+            retried(self._backend.queue.send, [message])
         except (UnavailableError, OutcomeUnknownError) as error:
             # A generated id is not known to the caller. Without it the caller could only send a second message.
             error.message_id = message.id

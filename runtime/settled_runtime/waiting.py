@@ -9,7 +9,6 @@ Where the backend tells of commits, there is one look for each. Elsewhere the pa
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -20,7 +19,7 @@ from typing import Final, Generic, Literal, NamedTuple, Protocol, TypeAlias, Typ
 from settled import AccessDeniedError, Key, UnavailableError
 from settled.durable import Backend, Capability, Stored
 from settled.printable import printable
-from settled_runtime.backend_commands import retried
+from settled_runtime.backend_commands import refuse_in_event_loop, retried
 
 T = TypeVar("T")
 
@@ -153,13 +152,6 @@ def next_step(steps: Steps[T], stored: Stored | None) -> WaitStep[T] | None:
         return steps.send(stored)
     except StopIteration:
         return None
-
-
-def refuse_in_event_loop() -> None:
-    """Raise RuntimeError in a thread that runs an event loop: nothing else in the loop would go on meanwhile."""
-    asyncio = sys.modules.get("asyncio")  # not imported here: without it, there is no loop
-    if asyncio is not None and asyncio._get_running_loop() is not None:
-        raise RuntimeError("a Client blocks, and this thread runs an event loop: use an AsyncClient")
 
 
 def found_by_thread(backend: Backend, key: Key, steps_of: StepsOf[T]) -> Generator[T]:
