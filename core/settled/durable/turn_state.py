@@ -82,7 +82,7 @@ class TurnState:
 
     @property
     def next_version(self) -> int:
-        """The version of the next commit, whose nonce ends in it. A record with that nonce was committed by this turn."""
+        """The version of the next commit. Its nonce ends in it, so a record with that nonce is this turn's."""
         return self.version + 1 if self.version else self.first_version
 
     @property
