@@ -10,6 +10,7 @@ import secrets
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from attrs import frozen
@@ -55,6 +56,9 @@ from settled_runtime.waiting import first_found_by_thread, found_by_thread
 C = TypeVar("C")
 T = TypeVar("T")
 P = ParamSpec("P")
+
+new_message_id = partial(secrets.token_urlsafe, 12)
+"""Returns an id that no other message has."""
 
 
 @frozen
@@ -430,8 +434,3 @@ def _blocking(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Do `retried`, but not in an event loop."""
     refuse_in_event_loop()
     return retried(call, *args, **kwargs)
-
-
-def new_message_id() -> str:
-    """Return an id that no other message has."""
-    return secrets.token_urlsafe(12)
