@@ -48,7 +48,7 @@ class DeadLetterQueue(Protocol):
     def receive(self) -> Sequence[DroppedMessage]:
         """Return some of the messages, those of a key in their order and beginning with the first; none at the end.
 
-        What was returned is hidden for a minute, unless it is deleted.
+        What was returned is hidden for a minute at least, unless it is deleted.
         """
         ...
 

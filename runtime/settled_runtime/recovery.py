@@ -25,14 +25,19 @@ from settled_runtime.dead_letter_queue import DeadLetterQueue, DroppedMessage
 from settled_runtime.events import Observers
 
 PATIENCE = 20.0
-"""How many seconds to try again while commits of workers come first, or a worker has an open turn."""
+"""How many seconds to try again while commits of workers come first, or a worker has an open turn.
+
+For all that one receive has returned together: it must be deleted while it is hidden.
+"""
 
 FIRST_PAUSE = 0.02
-"""How many seconds to pause before the second attempt; each further pause is twice as long."""
+"""How many seconds to pause before the second attempt; each further pause is twice as long, up to `LONGEST_PAUSE`."""
 
+LONGEST_PAUSE = 1.0
+"""The longest pause, in seconds: an instance that is busy may be free only for a moment, between two turns."""
 
 BATCH = 50
-"""How many messages of an instance are committed at once: a store may not hold many more in one write."""
+"""How many messages of an instance are committed at once, or fewer if a store does not take so many in one write."""
 
 
 @frozen
@@ -81,17 +86,23 @@ def recover_dropped(backend: Backend) -> RecoveryReport:
 
 
 def _empty(queue: DeadLetterQueue, backend: Backend, report: RecoveryReport) -> None:
-    seen = set[str]()
-    # What stays is seen again when its minute is over.
+    seen, stuck = set[str](), dict[Key, str]()
+    # What stays is seen again when it is hidden no longer.
     while fresh := [each for each in retried(queue.receive) if each.id not in seen]:
         seen |= {each.id for each in fresh}
+        end = time.monotonic() + PATIENCE
         ours = [each for each in fresh if each.message is not None]
         report.left.extend(LeftMessage(queue.name, each.text, "is not settled's") for each in fresh if not each.message)
         if queue.has_timers_only:
             _send_again(queue, ours, backend, report)
         else:
-            for _, group in groupby(sorted(ours, key=_key_of), _key_of):
-                _recover(queue, [*group], backend, report)
+            for key, group in groupby(sorted(ours, key=_key_of), _key_of):
+                left: Sequence[DroppedMessage] = [*group]
+                if key not in stuck:
+                    left, reason = _recover(queue, left, backend, report, end)
+                    if left:
+                        stuck[key] = reason
+                report.left.extend(LeftMessage(queue.name, each.text, stuck[key]) for each in left)
 
 
 def _key_of(dropped: DroppedMessage) -> Key:
@@ -109,18 +120,25 @@ def _send_again(
 
 
 def _recover(
-    queue: DeadLetterQueue, dropped: Sequence[DroppedMessage], backend: Backend, report: RecoveryReport
-) -> None:
-    """Recover `dropped`, all messages of a key, in order; after one that cannot be recovered the others stay, too."""
-    for start in range(0, len(dropped), BATCH):
-        some = dropped[start : start + BATCH]
+    queue: DeadLetterQueue, dropped: Sequence[DroppedMessage], backend: Backend, report: RecoveryReport, end: float
+) -> tuple[Sequence[DroppedMessage], str]:
+    """Recover `dropped`, all messages of a key, in order, until the time `end` by the monotonic clock.
+
+    Return those that stay, from the first one on that cannot be recovered, and the reason.
+    """
+    start, size = 0, BATCH
+    while some := dropped[start : start + size]:
         try:
             letters = [_dead_letter(queue, each, backend) for each in some]
-            report.recovered.append(_commit(_key_of(dropped[0]), letters, backend))
+            report.recovered.append(_commit(_key_of(some[0]), letters, backend, end))
         except (RecordError, TooLargeError, ConflictError) as error:
-            report.left.extend(LeftMessage(queue.name, each.text, str(error)) for each in dropped[start:])
-            return
+            if isinstance(error, TooLargeError) and len(some) > 1:
+                size = len(some) // 2
+                continue
+            return dropped[start:], str(error)
         retried(queue.delete, some)
+        start += len(some)
+    return (), ""
 
 
 def _dead_letter(queue: DeadLetterQueue, dropped: DroppedMessage, backend: Backend) -> DeadLetter:
@@ -129,17 +147,17 @@ def _dead_letter(queue: DeadLetterQueue, dropped: DroppedMessage, backend: Backe
     return DeadLetter(delivery.message, f"was in the dead-letter queue {queue.name}", dropped.at)
 
 
-def _commit(key: Key, letters: Sequence[DeadLetter], backend: Backend) -> Recovered:
-    """Recover `letters`, again if another commit comes first.
+def _commit(key: Key, letters: Sequence[DeadLetter], backend: Backend, end: float) -> Recovered:
+    """Recover `letters`, again if another commit comes first, until the time `end` by the monotonic clock.
 
     Raises:
         RecordError: the record cannot be read, or a message not be decoded.
         TooLargeError: the store cannot add so many dead letters, or move those that are there.
-        ConflictError: for `PATIENCE`, other commits came first, or a worker had an open turn.
+        ConflictError: until then, other commits came first, or a worker had an open turn.
     """
     if any(each.message.body.startswith(ENCODED_PREFIX) for each in letters):
         raise CodecError("it cannot be decoded: give the codec with which it was sent")
-    commands, end, pause = BackendCommands(backend, Observers(())), time.monotonic() + PATIENCE, FIRST_PAUSE
+    commands, pause = BackendCommands(backend, Observers(())), FIRST_PAUSE
     while True:
         try:
             return commands.run(recover(key, letters, uuid.uuid4().hex, Traits.of(backend)))
@@ -147,4 +165,4 @@ def _commit(key: Key, letters: Sequence[DeadLetter], backend: Backend) -> Recove
             if time.monotonic() > end:
                 raise
             time.sleep(pause)
-            pause *= 2
+            pause = min(2 * pause, LONGEST_PAUSE)

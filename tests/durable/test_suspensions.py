@@ -18,6 +18,9 @@ from settled.durable.ports import POSTPONED
 from settled.durable.record_json import record_from_tombstone, record_to_stored
 from settled_conformance.harnesses.local import ForgetfulQueue
 from settled_local.memory.queue import MemoryQueue, MessageGroup
+from tests.durable.test_full_stores import FullStore
+from tests.durable.test_overdue import lose_all_but_the_store, woken
+from tests.durable.test_recover import dropped, letters_of, recovered
 from tests.support.example_records import KEY, MACHINE, SUSPENDED
 from tests.support.virtual_world import LEASE, World
 
@@ -461,3 +464,100 @@ def test_a_turn_is_suspended_again_after_each_time_it_goes_on(crash: type[Any]) 
     assert len(dues) == 2 and None not in dues
     world.settle(until=5 * DAY)
     assert world.value() == "shipped"
+
+
+class TestWhatTheQueueGaveUpWhileATurnWasSuspended:
+    def test_is_recovered_at_once_because_no_worker_has_a_lease(self) -> None:
+        world = available_after(20)
+        assert recovered(world, [dropped(world, {"type": "NOTE", "n": 1}, "note1")]).added == ("note1",)
+        world.settle(until=30 * DAY)
+        assert world.snapshot().context["notes"] == [1]
+
+    def test_is_taken_after_what_was_postponed_before_and_before_what_was_postponed_since(self) -> None:
+        world = available_after(20)
+        world.policy = evolve(world.policy, max_attempts=1, failed_events="skip")
+        for n in (1, 3):
+            world.settle(until=n * DAY)
+            world.now = n * DAY
+            note(world, n)
+        world.settle(until=world.now)
+        letters = [dropped(world, {"type": "NOTE", "n": n}, f"note{n}", at=n * DAY) for n in (2, 4)]
+        recovered(world, letters[:1])
+        assert letters_of(world) == ["note1", "note2", "note3"]
+        recovered(world, letters)
+        world.settle(until=30 * DAY)
+        assert world.snapshot().context["notes"] == [1, 2, 3, 4]
+        assert world.dead_letters() == []
+
+    def test_wakes_the_turn_though_it_was_postponed_as_its_timer_may_not_be_scheduled(self) -> None:
+        world = available_after(20, pause=timedelta(days=20))
+        note(world, 1)
+        world.settle(until=world.now)
+        lose_all_but_the_store(world)
+        world.now += 20 * DAY
+        assert recovered(world, [dropped(world, {"type": "NOTE", "n": 1}, "note1")]).known == ("note1",)
+        world.settle(until=world.now)
+        assert world.snapshot().context["notes"] == [1]
+
+
+class TestWhatIsOverdueOfASuspendedTurn:
+    def test_is_the_turn_once_its_timer_is_lost(self) -> None:
+        world = available_after(20, pause=timedelta(days=20))
+        note(world, 1)
+        world.settle(until=world.now)
+        lose_all_but_the_store(world)
+        world.now += 20 * DAY + HOUR - 1
+        assert woken(world) == []
+        world.now += 2
+        assert woken(world) == ["the open turn of buy"]
+        woken(world)
+        world.settle(until=world.now)
+        assert world.snapshot().context["notes"] == [1]
+        assert len(world.performed("send_invoice")) == 1
+
+    def test_is_what_was_postponed_once_the_turn_is_over(self) -> None:
+        world = available_after(20, pause=timedelta(days=20))
+        note(world, 1)
+        world.settle(until=world.now)
+        world.now += 20 * DAY
+        world.crash_at(LoadDeadLetters)
+        world.deliver()
+        assert world.value() == "shipped"
+        lose_all_but_the_store(world)
+        world.now += HOUR + 1
+        assert woken(world) == ["what was postponed"]
+        world.settle(until=world.now)
+        assert world.snapshot().context["notes"] == [1]
+
+
+def test_a_postponed_message_that_the_store_cannot_keep_is_a_dead_letter_and_not_waited_for() -> None:
+    world = FullStore(order(lambda: world.now > 20 * DAY, timedelta(hours=12)))
+    forgetful(world)
+    world.largest_dead_letter = 10_000
+    world.start()
+    world.send("BUY", id="buy")
+    note(world, 1, text="x" * 20_000)
+    note(world, 2)
+    world.settle(until=DAY)
+    assert [world.outcome(f"note{n}") for n in (1, 2)] == [Outcome.DEAD_LETTERED, Outcome.POSTPONED]
+    assert str(world.reason("note1")).endswith("which was left out")
+    world.settle(until=30 * DAY)
+    assert world.snapshot().context["notes"] == [2]
+    assert letters_of(world) == ["note1"]
+
+
+def test_a_dead_letter_whose_turn_was_open_is_taken_once_though_the_record_remembers_no_messages() -> None:
+    asked: list[bool] = []
+
+    def is_in_stock() -> bool:
+        asked.append(True)
+        return len(asked) == 1 or pytest.fail("it was taken again")
+
+    world = World(order(is_in_stock), policy=Policy(window=0, lease=timedelta(seconds=LEASE)))
+    forgetful(world)
+    world.start()
+    world.settle(until=world.now)
+    recovered(world, [dropped(world, {"type": "BUY"}, "buy")])
+    world.settle(until=world.now)
+    assert world.record().ordinal == 2
+    assert world.dead_letters() == []

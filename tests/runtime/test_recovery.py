@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from attrs import define, evolve, field
 
-from settled import ConflictError, Key, UnsupportedError
-from settled.durable import Event, Message, Start, encode
+from settled import ConflictError, Key, TooLargeError, UnsupportedError
+from settled.durable import DeadLetter, Event, Message, Recovered, Start, Stored, encode
 from settled_local import MemoryBackend
-from settled_runtime import Client, CompositeBackend, DroppedMessage, Host, recover_dropped
+from settled_runtime import Client, CompositeBackend, DroppedMessage, Host, recover_dropped, recovery
 from tests.durable.machines import add, appending
 
 ADA, BEN = Key("list", "ada"), Key("list", "ben")
@@ -20,10 +20,11 @@ ADA, BEN = Key("list", "ada"), Key("list", "ben")
 
 @define
 class GivenUp:
-    """A dead-letter queue in memory. What was received is hidden for ever."""
+    """A dead-letter queue in memory, which delivers `batch` messages at once. What was received is hidden for ever."""
 
     name: str = "given-up"
     has_timers_only: bool = False
+    batch: int = 1000
     waiting: list[DroppedMessage] = field(factory=list[DroppedMessage])
     hidden: dict[str, DroppedMessage] = field(factory=dict[str, DroppedMessage])
 
@@ -33,7 +34,7 @@ class GivenUp:
             self.waiting.append(DroppedMessage(message, f"{key} {number}", f"{key} {number}", 0.0, message.body))
 
     def receive(self) -> Sequence[DroppedMessage]:
-        some, self.waiting = self.waiting, []
+        some, self.waiting = self.waiting[: self.batch], self.waiting[self.batch :]
         self.hidden |= {each.receipt: each for each in some}
         return some
 
@@ -53,6 +54,23 @@ class Conflicting:
             self._is_first = False
             raise ConflictError("another commit came first")
         self._store.commit(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+class Limited:
+    """A store that takes seven dead letters in one write."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def commit(
+        self, key: Key, stored: Stored, expected: int, added: Sequence[DeadLetter] = (), removed: int = 0
+    ) -> None:
+        if len(added) > 7:
+            raise TooLargeError(f"{len(added)} dead letters at once; the limit is 7")
+        self._store.commit(key, stored, expected, added, removed)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -107,6 +125,51 @@ def test_a_commit_that_comes_first_is_waited_for(backend: CompositeBackend, give
     (recovered,) = recover_dropped(busy).recovered
     assert recovered.added == ("add-1",)
     assert given_up.hidden == {}
+
+
+def test_a_store_that_takes_fewer_in_one_write_gets_fewer(backend: CompositeBackend, given_up: GivenUp) -> None:
+    Client(appending(), backend).start("ada")
+    work(backend)
+    given_up.put(ADA, *range(30))
+    report = recover_dropped(evolve(backend, store=Limited(backend.store)))
+    assert [id for each in report.recovered for id in each.added] == [f"add-{number}" for number in range(30)]
+    assert (report.left, given_up.hidden) == ([], {})
+    work(backend)
+    assert applied(backend, "ada") == [*range(30)]
+
+
+def test_what_no_write_takes_stays(backend: CompositeBackend, given_up: GivenUp) -> None:
+    """Dead letters that are behind it have to be moved with each write, and there are too many of them."""
+    Client(appending(), backend).start("ada")
+    work(backend)
+    stored = backend.store.load(ADA)
+    assert stored is not None
+    others = [DeadLetter(Message(ADA, f"{number}", "{}"), "is invalid", 0.0) for number in range(8)]
+    backend.store.commit(ADA, evolve(stored, version=stored.version + 1), stored.version, others)
+    given_up.put(ADA, 1, 2)
+    report = recover_dropped(evolve(backend, store=Limited(backend.store)))
+    assert [each.reason for each in report.left] == ["9 dead letters at once; the limit is 7"] * 2
+    assert len(given_up.hidden) == 2
+
+
+def test_after_messages_that_stay_no_later_ones_of_their_instance_come_back(
+    backend: CompositeBackend, given_up: GivenUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "PATIENCE", -1.0)
+    given_up.batch = 2
+    given_up.put(ADA, 1, 2, 3)
+    given_up.put(BEN, 4)
+    busy = evolve(backend, store=Conflicting(backend.store))
+    report = recover_dropped(busy)
+    assert [each.added for each in report.recovered] == [("add-4",)]
+    assert [each.reason for each in report.left] == ["another commit came first"] * 3
+    assert [id for each in recover_dropped_again(busy, given_up) for id in each.added] == ["add-1", "add-2", "add-3"]
+
+
+def recover_dropped_again(backend: CompositeBackend, given_up: GivenUp) -> Sequence[Recovered]:
+    """Recover once what was hidden is so no longer."""
+    given_up.waiting, given_up.hidden = [*given_up.hidden.values()], {}
+    return recover_dropped(backend).recovered
 
 
 def test_what_stays_is_named(backend: CompositeBackend, given_up: GivenUp) -> None:

@@ -32,6 +32,9 @@ POLL_INTERVAL = 1.0
 FORWARD_VISIBILITY_TIMEOUT = 5
 """Visibility timeout of a message that is being forwarded. If it runs out, the second copy is recognised by its id."""
 
+MAX_ENTRIES = 10
+"""SQS' limit on the entries of one request."""
+
 _RECEIVES = "ApproximateReceiveCount"
 
 
@@ -78,7 +81,9 @@ class DelayQueue:
         try:
             send([message for message in messages if message is not None])
         except SettledError as error:
-            self._release([each for each, message in zip(received, messages, strict=True) if message], error)
+            ours = [each for each, message in zip(received, messages, strict=True) if message]
+            counted = [(each["ReceiptHandle"], int(each["Attributes"][_RECEIVES])) for each in ours]
+            release_later(self._client, self._url, counted, error)
             raise
         entries = [{"Id": str(number), "ReceiptHandle": each["ReceiptHandle"]} for number, each in enumerate(done)]
         # Repeatable: what is not deleted is forwarded again, and its id is known by then.
@@ -88,15 +93,6 @@ class DelayQueue:
     def _set_aside(self, received: Any) -> bool:
         return set_aside(self._client, self._url, received["Body"], received["MessageId"])
 
-    def _release(self, received: Sequence[Any], error: SettledError) -> None:
-        delays = [release_delay(ReleaseReason.ERROR, int(each["Attributes"][_RECEIVES]), error) for each in received]
-        entries = [
-            {"Id": str(number), "ReceiptHandle": each["ReceiptHandle"], "VisibilityTimeout": math.ceil(delay)}
-            for number, (each, delay) in enumerate(zip(received, delays, strict=True))
-        ]
-        with suppress(SettledError), translated(f"releasing to {self._url}", repeatable=True):
-            self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
-
     def _is_poll_due(self) -> bool:
         with self._lock:
             now = self._ticks()
@@ -104,6 +100,26 @@ class DelayQueue:
                 return False
             self._last_poll = now
             return True
+
+
+def release_later(client: SqsClient, url: str, received: Sequence[tuple[str, int]], error: SettledError) -> None:
+    """Let messages that could not be forwarded because of `error` come back later each time.
+
+    Args:
+        client: a client of the service ``sqs``.
+        url: the URL of the queue that has delivered them.
+        received: the receipt handle of each, and how often it was received.
+        error: decides about the wait.
+    """
+    delays = [(receipt, release_delay(ReleaseReason.ERROR, receives, error)) for receipt, receives in received]
+    entries = [
+        {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": math.ceil(delay)}
+        for number, (receipt, delay) in enumerate(delays)
+    ]
+    for start in range(0, len(entries), MAX_ENTRIES):
+        # If it fails, they come back after the visibility timeout that they have.
+        with suppress(SettledError), translated(f"releasing to {url}", repeatable=True):
+            client.change_message_visibility_batch(QueueUrl=url, Entries=entries[start : start + MAX_ENTRIES])
 
 
 def _message(received: Any) -> Message | None:

@@ -116,15 +116,21 @@ def _check_redrive_policy(name: str, retention: int, redrive: Description) -> It
         consequence = "a message that is not settled's and names no instance blocks its group for its retention period"
         yield BackendProblem(f"{name} has no dead-letter queue", consequence, remedy)
         return
+    yield from _check_receive_count(name, retention, redrive, "later ones are processed without them", remedy)
+    if not str(redrive["deadLetterTargetArn"]).endswith(".fifo"):
+        yield BackendProblem(f"the dead-letter queue of {name} is not a FIFO queue", "SQS moves nothing to it", remedy)
+
+
+def _check_receive_count(
+    name: str, retention: int, redrive: Description, effect: str, remedy: str
+) -> Iterator[BackendProblem]:
     allowed, needed = int(redrive["maxReceiveCount"]), receives_within(retention)
     if allowed < needed:
         consequence = (
-            f"an outage of {in_words(outage_of(allowed))} moves messages to the dead-letter queue, and later ones are "
-            f"processed without them; one as long as the retention takes {needed} receives"
+            f"an outage of {in_words(outage_of(allowed))} moves messages to the dead-letter queue, and {effect}; "
+            f"one as long as the retention takes {needed} receives"
         )
         yield BackendProblem(f"{name} has a maxReceiveCount of {allowed}", consequence, remedy)
-    if not str(redrive["deadLetterTargetArn"]).endswith(".fifo"):
-        yield BackendProblem(f"the dead-letter queue of {name} is not a FIFO queue", "SQS moves nothing to it", remedy)
 
 
 def check_dead_letter_queue(name: str, queue: Description) -> Iterator[BackendProblem]:
@@ -132,6 +138,9 @@ def check_dead_letter_queue(name: str, queue: Description) -> Iterator[BackendPr
     if int(queue["MessageRetentionPeriod"]) < MAX_RETENTION_SECONDS:
         consequence = "what an outage has moved there may be lost before anybody brings it back"
         yield BackendProblem(f"{name} keeps messages for less than 14 days", consequence, "Set it to 1209600.")
+    if (size := int(queue["MaximumMessageSize"])) < MAX_REQUEST_BYTES:
+        consequence = "a larger message that is not settled's and names no instance cannot be moved there"
+        yield BackendProblem(f"{name} takes {size} bytes at most", consequence, f"Raise it to {MAX_REQUEST_BYTES}.")
 
 
 def _redrive_policy(queue: Description) -> Description:
@@ -146,6 +155,9 @@ def check_delay_queue(url: AwsUrl, queue: Description) -> Iterator[BackendProble
         yield BackendProblem(
             f"{url.delays} keeps messages for less than 14 days", consequence, "Set the retention to 1209600."
         )
+    if redrive := _redrive_policy(queue):
+        effect, remedy = "their timers do not fire", f"Raise it to {RECEIVE_COUNT}."
+        yield from _check_receive_count(url.delays, int(queue["MessageRetentionPeriod"]), redrive, effect, remedy)
 
 
 def check_schedules_dead(url: AwsUrl, queue: Description) -> Iterator[BackendProblem]:

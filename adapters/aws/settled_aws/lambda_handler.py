@@ -141,6 +141,11 @@ class _Record:
         message, receipt = _message(record, group), str(record.get("receiptHandle"))
         return cls(str(record["messageId"]), group, record["body"], message, receipt, queue, attributes)
 
+    @property
+    def queue_name(self) -> str:
+        """The name of the queue whose ARN `queue` is."""
+        return self.queue.rpartition(":")[2]
+
 
 def _message(record: Event, group: str) -> Message | None:
     if group:
@@ -181,21 +186,29 @@ class _LambdaHandler:
     def _forward(self, records: Sequence[_Record]) -> list[str]:
         """Send the messages of the delay queue, and those in the queue of another machine, where they belong.
 
-        Return the ids of the records to report.
+        Return the ids of the records to report. Those that could not be sent come back later each time, so that an
+        outage does not use up their receives.
         """
         due = [record.message for record in records if record.message is not None]
         try:
             self._queue.send(due)
-        except SettledError:
+        except SettledError as error:
+            self._release_later(records, error)
             return [record.id for record in records]
         return [record.id for record in records if record.message is None]
+
+    def _release_later(self, records: Sequence[_Record], error: SettledError) -> None:
+        queue = self._queue
+        if isinstance(queue, SqsFifoQueue | MachineQueues):
+            received = [(each.receipt, int(each.attributes["ApproximateReceiveCount"])) for each in records]
+            queue.release_later(records[0].queue_name, received, error)  # an event comes from one queue
 
     def _set_aside(self, record: _Record) -> bool:
         """Send `record`, which names no instance, to the dead-letter queue of its queue. Return whether it is there."""
         queue = self._queue
         if not isinstance(queue, SqsFifoQueue | MachineQueues):
             return False
-        return queue.set_aside(record.text, record.id, record.group, record.queue.rpartition(":")[2])
+        return queue.set_aside(record.text, record.id, record.group, record.queue_name)
 
     @contextmanager
     def _deleting(self, groups: Groups, acked: set[str]) -> Generator[None]:
@@ -220,7 +233,7 @@ class _LambdaHandler:
         queue = self._queue
         if not record.group or record.message is None or not isinstance(queue, MachineQueues):
             return False
-        return queue.of(record.message.key.machine).url.rpartition("/")[2] != record.queue.rpartition(":")[2]
+        return queue.of(record.message.key.machine).url.rpartition("/")[2] != record.queue_name
 
     def _deliveries(self, group: Sequence[_Record], acked: set[str]) -> Sequence[Delivery]:
         """Return the deliveries of `group`, which note in `acked`, before a record that could not be set aside."""

@@ -120,6 +120,10 @@ class MachineQueues:
         """Do as `SqsFifoQueue.set_aside` does."""
         return self._default.set_aside(text, id, group, queue)
 
+    def release_later(self, queue: str, received: Sequence[tuple[str, int]], error: SettledError) -> None:
+        """Do as `SqsFifoQueue.release_later` does."""
+        self._default.release_later(queue, received, error)
+
     def _queues_of(self, machines: Collection[str] | None) -> Sequence[SqsFifoQueue]:
         if machines is None:
             queues = dict.fromkeys([self._default, *self._by_machine.values()])

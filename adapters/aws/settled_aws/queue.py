@@ -34,7 +34,7 @@ from settled.errors import (
     UnsupportedError,
 )
 from settled_aws.client_protocols import BotoResponse, SqsClient
-from settled_aws.delay_queue import DelayQueue
+from settled_aws.delay_queue import DelayQueue, release_later
 from settled_aws.envelope import decode_received, size, to_text
 from settled_aws.errors import error_for_code, translated
 from settled_aws.names import deduplication_id, epoch, group_id
@@ -229,8 +229,18 @@ class SqsFifoQueue:
 
         `queue` is the name of the queue that it is in, if it is another one in this account. See `set_aside`.
         """
-        url = self.url if queue is None else f"{self.url.rpartition('/')[0]}/{queue}"
+        url = self.url if queue is None else self._url_of(queue)
         return set_aside(self._client, url, text, id, group)
+
+    def release_later(self, queue: str, received: Sequence[tuple[str, int]], error: SettledError) -> None:
+        """Release messages of the queue named `queue`, in this account, that could not be forwarded.
+
+        See `settled_aws.delay_queue.release_later`.
+        """
+        release_later(self._client, self._url_of(queue), received, error)
+
+    def _url_of(self, queue: str) -> str:
+        return f"{self.url.rpartition('/')[0]}/{queue}"
 
     def _deliveries(
         self, messages: Iterable[Mapping[str, Any]], until: float, numbering: Numbering

@@ -20,8 +20,8 @@ from settled_gcp.errors import status_of, translated
 from settled_gcp.queue import MAX_BATCH_SIZE, TIMEOUT
 from settled_runtime.dead_letter_queue import DeadLetterQueue, DroppedMessage
 
-HIDDEN_SECONDS = 60
-"""For how long what is received here is hidden."""
+HIDDEN_SECONDS = 600
+"""For how long what is received here is hidden: Pub/Sub's limit, because there may be much of it."""
 
 PULL_TIMEOUT = 5.0
 """How many seconds a pull waits for a message before the subscription is taken to be empty."""

@@ -29,7 +29,7 @@ from settled.durable.commands import (
 )
 from settled.durable.messages import Event, Message, Timer, decode
 from settled.durable.policy import TurnEnd
-from settled.durable.ports import CommitConflictError, DeadLetter, Delivery, Position, Stored, Write
+from settled.durable.ports import POSTPONED, CommitConflictError, DeadLetter, Delivery, Position, Stored, Write
 from settled.durable.record import (
     CancelTimer,
     FailureCount,
@@ -176,7 +176,17 @@ def _smaller_steps(state: TurnState, step: TurnStep) -> Iterator[TurnStep]:
         yield from (evolve(step, record=each) for each in records)
     without_bodies = tuple([without_body(each) for each in dead_letters])
     if without_bodies != dead_letters:
-        yield from (evolve(step, record=each, add_dead_letters=without_bodies) for each in records)
+        for each in records:
+            smaller = evolve(each, window=_without_lost(each.window, dead_letters, without_bodies))
+            yield evolve(step, record=smaller, add_dead_letters=without_bodies)
+
+
+def _without_lost(window: Window, before: tuple[DeadLetter, ...], after: tuple[DeadLetter, ...]) -> Window:
+    """Return `window` without the postponed messages that are not whole any more: nothing will take them."""
+    for letter, smaller in zip(before, after, strict=True):
+        if letter.reason == POSTPONED != smaller.reason:
+            window = window.add(letter.message, Outcome.DEAD_LETTERED, reason=smaller.reason)
+    return window
 
 
 def perform_and_ack(state: TurnState, after: AfterWrite) -> Commands[TurnEnd | None]:

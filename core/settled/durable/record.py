@@ -225,8 +225,8 @@ class Record:
         receives: the receives of the current message up to its last progress.
         watch: what is run of a message that was received again and again without progress.
         halted: why the instance waits for an operator.
-        taken_dead_letters: the dead letters, each as ``"ID DIGEST"``, that were taken or whose turn is open: only their
-            effects or their turn failed, so a redrive must not take them again. The window may have forgotten them.
+        taken_dead_letters: the dead letters, each as ``"ID DIGEST"``, that were taken or whose turn is open: they
+            must not be taken again before they are removed, and the window may have forgotten them.
         redriving: how many dead letters to take before anything newer; None if no redrive is in progress. 0 means
             that all are taken, and the effects of the last one may still be in the outbox.
         postponed: how many dead letters to look through, before anything newer, for messages that were postponed while

@@ -15,7 +15,7 @@ from attrs import frozen
 
 from settled.durable.commands import Commands, finish, load, load_dead_letters
 from settled.durable.messages import Message, Wake, encode, internal_id
-from settled.durable.ports import DeadLetter, Traits, Write
+from settled.durable.ports import POSTPONED, DeadLetter, Traits, Write
 from settled.durable.record_json import record_with_redrive
 from settled.durable.record_view import RecordView
 from settled.durable.window import EMPTY_WINDOW
@@ -47,8 +47,9 @@ class Recovered:
 def recover(key: Key, dropped: Sequence[DeadLetter], nonce: str, traits: Traits | None = None) -> Commands[Recovered]:
     """Add `dropped`, messages that a queue has given up, to the dead letters of `key`, and redrive them.
 
-    Safe to repeat. They come before the dead letters that no redrive takes; those of a halted instance are ordered by
-    their times, and wait with it. An instance that does not exist gets them too: a start among them creates it.
+    Safe to repeat. They come before the dead letters that no redrive takes, but after what was postponed before they
+    were given up, which is redriven with them. Those of a halted instance are ordered by their times, and wait with it.
+    An instance that does not exist gets them too: a start among them creates it.
 
     Args:
         key: the instance.
@@ -75,16 +76,19 @@ def recover(key: Key, dropped: Sequence[DeadLetter], nonce: str, traits: Traits 
     )
     if not new and (result.halted or not _is_unfinished(dropped, view)):
         return result
-    is_leased = view.turn is not None and not result.halted and loaded.now < view.turn.lease_until
-    if is_leased and not any(_is_of_turn(each.message, view) for each in dropped):
+    if _is_leased(view, loaded.now) and not any(_is_of_turn(each.message, view) for each in dropped):
         # Any commit takes the turn from its worker, and what that runs would be run once more.
         raise ConflictError(f"{key}: a turn is open, and its worker has a lease")
-    taken = view.redriving or 0
-    placed = _by_time(found, new, view) if result.halted else [*found[:taken], *new, *found[taken:]]
+    if result.halted:
+        # The first one stays the first while its turn is open: a redrive goes on with that turn, and then removes it.
+        first = int(view.turn is not None and view.turn.from_dead_letters)
+        placed, taken = _by_time(found, new, first), 0
+    else:
+        placed, taken = _before_others(found, new, view.redriving or 0)
     removed = 0 if placed[: len(found)] == [*found] else len(found)
     expected = stored.version if stored else 0
     version = expected + 1 if expected else (traits or Traits()).first_version(loaded.now)
-    redriving = None if result.halted else taken + len(new)
+    redriving = None if result.halted else taken
     record = record_with_redrive(key, stored, version, loaded.now, f"{nonce}.{version}", redriving)
     wake = Message(key, internal_id(f"wake/{nonce}"), encode(Wake()))
     sends = () if result.halted else (wake,)
@@ -104,15 +108,34 @@ def _is_of_turn(message: Message, view: RecordView) -> bool:
 
 def _is_unfinished(dropped: Sequence[DeadLetter], view: RecordView) -> bool:
     """Return whether a worker has to go on with one of `dropped`, and may have no message that tells it to."""
-    # In a redrive too: the write that began it may have ended before its `Wake` was sent.
+    # In a redrive too: the write that began it may have ended before its `Wake` was sent. Likewise that which has
+    # postponed one of them may have ended before the turn's timer was scheduled.
     is_open = any(_is_of_turn(each.message, view) or each.message.id in view.unfinished for each in dropped)
-    return is_open or view.redriving is not None
+    return is_open or view.redriving is not None or view.postponed is not None
 
 
-def _by_time(found: Sequence[DeadLetter], new: Sequence[DeadLetter], view: RecordView) -> list[DeadLetter]:
+def _is_leased(view: RecordView, now: float) -> bool:
+    # A turn that is suspended, or of a halted instance, has no worker.
+    if view.turn is None or view.turn.suspension is not None or view.halted is not None:
+        return False
+    return now < view.turn.lease_until
+
+
+def _before_others(found: Sequence[DeadLetter], new: Sequence[DeadLetter], taken: int) -> tuple[list[DeadLetter], int]:
+    """Return `found` with `new` behind the first `taken`, which a redrive takes, and how many it takes by then.
+
+    What was postponed before one of `new` was given up had been sent before it, and is redriven before it.
+    """
+    last, rest = max((each.at for each in new), default=0.0), found[taken:]
+    earlier = [each for each in rest if each.reason == POSTPONED and each.at <= last]
+    others = [each for each in rest if each not in earlier]
+    placed = [*found[:taken], *_by_time(earlier, new)]
+    return [*placed, *others], len(placed)
+
+
+def _by_time(found: Sequence[DeadLetter], new: Sequence[DeadLetter], at: int = 0) -> list[DeadLetter]:
+    """Return `found` with `new` placed among it by their times, but none before the index `at`."""
     placed = list(found)
-    # The first one stays the first while its turn is open: a redrive goes on with that turn, and then removes it.
-    at = int(view.turn is not None and view.turn.from_dead_letters)
     for letter in new:
         while at < len(placed) and placed[at].at <= letter.at:
             at += 1

@@ -379,7 +379,7 @@ def _dead_letter_step(state: TurnState, dead_letters: Sequence[DeadLetter]) -> T
 def _taking_step(state: TurnState, oldest: DeadLetter) -> TurnStep:
     """Apply the oldest dead letter.
 
-    The commit that applies it also removes it. If its turn stays open, it is removed once it is found to be known.
+    The commit that applies it also removes it. If its turn stays open, it is removed once that is over.
     """
     message = oldest.message
     _check_decoded(message)
@@ -389,7 +389,9 @@ def _taking_step(state: TurnState, oldest: DeadLetter) -> TurnStep:
     applied = apply(context, before, message, from_dead_letters=True, was_postponed=was_postponed)
     record = applied.record
     if record.turn is not None:
-        record = evolve(record, turn=evolve(record.turn, from_dead_letters=True))
+        # The window may have forgotten it before it is removed: others may be placed before it until then.
+        taken = (*record.taken_dead_letters, message.entry)
+        record = evolve(record, turn=evolve(record.turn, from_dead_letters=True), taken_dead_letters=taken)
         return TurnStep(record, entries=record.outbox)
     add_dead_letters = (applied.dead_letter,) if applied.dead_letter else ()
     return TurnStep(with_one_letter_less(record), (), record.outbox, add_dead_letters, remove_dead_letters=1)

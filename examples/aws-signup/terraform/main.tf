@@ -112,6 +112,7 @@ resource "aws_sqs_queue" "messages" {
 resource "aws_sqs_queue" "dead" {
   name                      = "${var.name}-dead.fifo"
   fifo_queue                = true
+  max_message_size          = 1048576
   message_retention_seconds = local.retention
 }
 
@@ -125,6 +126,7 @@ resource "aws_sqs_queue" "delays" {
 
 resource "aws_sqs_queue" "dead_delays" {
   name                      = "${var.name}-delays-dead"
+  max_message_size          = 1048576
   message_retention_seconds = local.retention
 }
 

@@ -133,18 +133,19 @@ def texts_in(cloud: Cloud, queue: str) -> list[tuple[str, str]]:
     return [(each.get("Attributes", {}).get("MessageGroupId", ""), each["Body"]) for each in received]
 
 
-def records_of(cloud: Cloud, addresses: Addresses) -> list[Any]:
-    """Receive what is in the queue now, as records of a Lambda event."""
-    messages = cloud.sqs.receive_message(
-        QueueUrl=addresses.queue, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
-    ).get("Messages", ())
+def records_of(cloud: Cloud, addresses: Addresses, url: str | None = None) -> list[Any]:
+    """Receive what is in the queue now, or in the one at `url`, as records of a Lambda event."""
+    url = url or addresses.queue
+    messages = cloud.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]).get(
+        "Messages", ()
+    )
     return [
         {
             "messageId": each["MessageId"],
             "receiptHandle": each["ReceiptHandle"],
             "body": each["Body"],
             "attributes": each["Attributes"],
-            "eventSourceARN": addresses.queue_arn,
+            "eventSourceARN": addresses.queue_arn.rpartition(":")[0] + ":" + url.rpartition("/")[2],
         }
         for each in messages
     ]

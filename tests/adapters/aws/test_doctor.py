@@ -14,6 +14,7 @@ from settled import BackendConfigError
 from settled_aws import Addresses, AwsUrl, examine_aws
 from settled_aws.doctor import (
     check_dead_letter_queue,
+    check_delay_queue,
     check_mapping,
     check_queue,
     check_role,
@@ -185,10 +186,30 @@ def test_a_receive_count_that_an_outage_uses_up_is_reported_with_its_length(rece
     assert "a maxReceiveCount of 1000" in found.remedy
 
 
-def test_a_dead_letter_queue() -> None:
-    _reports_only(check_dead_letter_queue("dead.fifo", {"MessageRetentionPeriod": "1209600"}), "")
-    short = check_dead_letter_queue("dead.fifo", {"MessageRetentionPeriod": "345600"})
-    _reports_only(short, "dead.fifo keeps messages for less than 14 days")
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, ""),
+        ({"MessageRetentionPeriod": "345600"}, "dead.fifo keeps messages for less than 14 days"),
+        ({"MaximumMessageSize": "262144"}, "dead.fifo takes 262144 bytes at most"),
+    ],
+)
+def test_a_dead_letter_queue(change: dict[str, str], says: str) -> None:
+    sound = {"MessageRetentionPeriod": "1209600", "MaximumMessageSize": "1048576"}
+    _reports_only(check_dead_letter_queue("dead.fifo", {**sound, **change}), says)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, ""),
+        ({"MessageRetentionPeriod": "345600"}, "signup-delays keeps messages for less than 14 days"),
+        ({"RedrivePolicy": '{"maxReceiveCount": 1000}'}, ""),
+        ({"RedrivePolicy": '{"maxReceiveCount": 5}'}, "signup-delays has a maxReceiveCount of 5"),
+    ],
+)
+def test_the_delay_queue(change: dict[str, str], says: str) -> None:
+    _reports_only(check_delay_queue(aws_url("signup"), {"MessageRetentionPeriod": "1209600", **change}), says)
 
 
 @pytest.mark.parametrize(

@@ -265,6 +265,20 @@ class TestOneInvocation:
             assert reported(invoke(records)) == ["m2"]
         assert [each.message for each in aws.queue.receive(10)] == [ada]
 
+    def test_delayed_messages_that_cannot_be_forwarded_come_back_later_each_time(
+        self, function: Function, aws: CompositeBackend
+    ) -> None:
+        """And not after the visibility timeout of the queue, which is minutes."""
+        sqs, url = function.cloud.sqs, function.addresses.delays
+        sqs.send_message(QueueUrl=url, MessageBody=to_text(message(Key("jobs", "ada"), "t", take(1))))
+        (sent,) = records_of(function.cloud, function.addresses, url)
+        sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=sent["receiptHandle"], VisibilityTimeout=600)
+        sqs.delete_queue(QueueUrl=function.addresses.queue)
+        with Host([MACHINE], aws) as host:
+            response = lambda_handler(host)({"Records": [sent]}, Unhurried())
+        assert response == {"batchItemFailures": [{"itemIdentifier": sent["messageId"]}]}
+        until(lambda: bool(records_of(function.cloud, function.addresses, url)))
+
     @HANDLERS
     def test_actors_are_run(self, function: Function, handler: str) -> None:
         function.start("ada", "ben")

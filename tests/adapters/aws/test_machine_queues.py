@@ -116,6 +116,22 @@ class TestAMessageInAnotherQueue:
         assert handler({"Records": records_of(cloud, addresses)}, Unhurried()) == {"batchItemFailures": []}
         assert ids(aws.queue.receive(10, machines={"order"})) == ["1"]
 
+    def test_that_a_function_cannot_forward_comes_back_later_each_time(
+        self, cloud: Cloud, addresses: Addresses, aws: CompositeBackend, plain: CompositeBackend
+    ) -> None:
+        plain.queue.send([message(ORDER, "1")])
+        for _ in range(30):
+            plain.queue.release(plain.queue.receive(1))
+        records = records_of(cloud, addresses)
+        cloud.sqs.change_message_visibility(
+            QueueUrl=addresses.queue, ReceiptHandle=records[0]["receiptHandle"], VisibilityTimeout=1
+        )
+        cloud.sqs.delete_queue(QueueUrl=addresses.queues["order"])
+        failed = {"batchItemFailures": [{"itemIdentifier": records[0]["messageId"]}]}
+        assert lambda_handler(Host([MACHINE], aws))({"Records": records}, Unhurried()) == failed
+        time.sleep(2.0)
+        assert ids(plain.queue.receive(1)) == []
+
 
 def test_a_worker_takes_the_messages_of_its_own_queue(cloud: Cloud, url: AwsUrl, addresses: Addresses) -> None:
     own = evolve(addresses, queues={MACHINE.id: addresses.queues["order"]})

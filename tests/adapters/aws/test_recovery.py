@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from settled import Key, assign, setup
 from settled.durable import Event, Message, encode
 from settled_aws.dead_letter_queues import SqsDeadLetterQueue
 from settled_aws.envelope import to_text
-from settled_runtime import Client, CodedBackend, Compression, DroppedMessage, Host, recover_dropped
+from settled_aws.url import MAX_LARGEST_MESSAGE, AwsUrl
+from settled_runtime import Client, CodedBackend, Compression, DroppedMessage, Host, recover_dropped, wake_overdue
 from tests.adapters.aws.harness import AwsHarness
 
 MINUTE, HOUR = 60.0, 3600.0
@@ -39,13 +42,21 @@ class Account:
         self.backend: Any = harness.fresh()
         self.host = Host([counter], self.backend)
 
+    def use(self, url: AwsUrl) -> None:
+        """Use `url`, with the same resources."""
+        self.harness.url, host = url, self.host
+        host.close()
+        self.backend = self.harness.open()
+        self.host = Host([counter], self.backend)
+
     def work(self) -> None:
         while held := self.backend.queue.receive(10):
             self.host.handle(held)
 
-    def add(self, *numbers: int, to: str = "ada") -> None:
+    def add(self, *numbers: int, to: str = "ada", text: str = "") -> None:
         for number in numbers:
-            Client(counter, self.backend).send(to, {"type": "ADD", "n": number}, message_id=f"add-{number}")
+            event = {"type": "ADD", "n": number, "text": text}
+            Client(counter, self.backend).send(to, event, message_id=f"add-{number}")
 
     def seen(self, instance: str = "ada") -> list[int]:
         snapshot = Client(counter, self.backend).get(instance)
@@ -62,7 +73,7 @@ class Account:
         """Have the queue at `of` move all its messages to the one at `dead`, after one receive of each."""
         arn = self.sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         self.policy(of, json.dumps({"maxReceiveCount": "1", "deadLetterTargetArn": arn}))
-        for _ in range(5):
+        for _ in range(15):
             while self.sqs.receive_message(QueueUrl=of, MaxNumberOfMessages=10, VisibilityTimeout=60).get("Messages"):
                 pass
             self.harness.advance(MINUTE)
@@ -113,6 +124,74 @@ class TestMessages:
         account.work()
         assert (account.seen(), account.seen("ben")) == ([*range(27)], [100])
         assert account.waiting(dead) == []
+
+    def test_that_are_too_many_or_too_large_for_one_transaction_come_back_in_several(
+        self, account: Account, dead: str
+    ) -> None:
+        account.use(evolve(account.harness.url, largest_message=MAX_LARGEST_MESSAGE))
+        Client(counter, account.backend).start("ada")
+        account.work()
+        account.add(*range(12), text="x" * (MAX_LARGEST_MESSAGE - 1_000))
+        account.add(*range(12, 120))
+        account.give_up(account.harness.addresses.queue, dead)
+        report = recover_dropped(account.backend)
+        assert [id for each in report.recovered for id in each.added] == [f"add-{n}" for n in range(120)]
+        assert report.left == []
+        account.work()
+        assert account.seen() == [*range(120)]
+        assert account.waiting(dead) == []
+
+    def test_of_an_instance_with_many_dead_letters_come_back_as_many_as_can_be_put_before_those(
+        self, account: Account, dead: str
+    ) -> None:
+        Client(counter, account.backend).start("ada")
+        account.work()
+        for number in range(45):
+            account.backend.queue.send([Message(ADA, f"invalid-{number}", "{}")])
+        account.work()
+        account.add(*range(10))
+        account.give_up(account.harness.addresses.queue, dead)
+        report = recover_dropped(account.backend)
+        assert 0 < len(report.left) < 10
+        account.work()
+        account.harness.advance(MINUTE)
+        assert recover_dropped(account.backend).left == []
+        account.work()
+        assert account.seen() == [*range(10)]
+        assert len(account.backend.store.dead_letters(ADA)) == 45
+
+    @pytest.mark.parametrize("meanwhile", ["a worker", "another operator"])
+    def test_come_back_once_whoever_works_meanwhile(
+        self, account: Account, dead: str, meanwhile: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Here it is done between the commit and the deletion, when the messages are no longer hidden."""
+        Client(counter, account.backend).start("ada")
+        account.work()
+        account.add(*range(25))
+        account.give_up(account.harness.addresses.queue, dead)
+        account.add(25)
+        delete = SqsDeadLetterQueue.delete
+
+        def delete_late(queue: SqsDeadLetterQueue, messages: Sequence[DroppedMessage]) -> None:
+            with monkeypatch.context() as patch:
+                patch.setattr(SqsDeadLetterQueue, "delete", delete)
+                account.harness.advance(MINUTE + 1.0)
+                account.work() if meanwhile == "a worker" else recover_dropped(account.backend)
+            ids = [each.message.id for each in account.backend.store.dead_letters(ADA)]
+            assert len(ids) == len({*ids})
+            delete(queue, messages)
+
+        monkeypatch.setattr(SqsDeadLetterQueue, "delete", delete_late)
+        assert recover_dropped(account.backend).left == []
+        account.work()
+        monkeypatch.undo()
+        account.harness.advance(MINUTE)
+        assert recover_dropped(account.backend).left == []
+        account.work()
+        assert account.waiting(dead) == []
+        assert sorted(account.seen()) == [*range(26)]
+        if meanwhile != "a worker":
+            assert account.seen() == [*range(26)]
 
     def test_that_were_committed_but_not_deleted_are_known(self, account: Account, dead: str) -> None:
         Client(counter, account.backend).start("ada")
@@ -191,6 +270,16 @@ class TestTimers:
         assert to_text(sent) == text
         assert self.fired(account)
         assert account.waiting(account.harness.addresses.schedules_dead) == []
+
+    def test_that_were_sent_again_already_are_stale(self, account: Account) -> None:
+        text = self.start(account)
+        for _ in range(2):
+            assert len(wake_overdue(account.backend, timedelta(minutes=30)).overdue) == 1
+        account.sqs.send_message(QueueUrl=account.harness.addresses.schedules_dead, MessageBody=text)
+        assert len(recover_dropped(account.backend).sent) == 1
+        assert self.fired(account)
+        assert wake_overdue(account.backend, timedelta()).overdue == []
+        assert Client(counter, account.backend).dead_letters("ada") == []
 
     def test_of_the_delay_queue_fire(self, account: Account) -> None:
         dead = account.queue("delays-dead")

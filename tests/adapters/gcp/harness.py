@@ -33,6 +33,7 @@ AT_LEAST_ONCE: Mapping[str, str] = {
     "and handles them again if the record's window has moved past them",
     "R5": "without exactly-once delivery Pub/Sub does not report a lost lease: it documents that only with it are the "
     "results of acknowledgements and deadline extensions known",
+    "X4": "without exactly-once delivery a suspended worker takes messages a second time (see R4)",
     "X5": "without exactly-once delivery an extension of a ten minutes old delivery does not fail (see R5); "
     "the record still detects the duplicate, within its window",
 }

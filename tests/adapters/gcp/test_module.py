@@ -50,6 +50,8 @@ def test_the_subscription_has_the_settings_that_the_doctor_checks() -> None:
 def test_fields_that_no_query_needs_are_not_indexed() -> None:
     exempt = [set(re.findall(r'"(\w+)"', fields)) for fields in re.findall(r"^    \S+ +=\s*\[(\".*\")\]$", TEXT, re.M)]
     assert exempt == [set(EXEMPT_RECORD_FIELDS) - {EXPIRES}, set(EXEMPT_DEAD_LETTER_FIELDS)]
+    commands = (HERE / "README.md").read_text(encoding="utf-8")
+    assert [{*fields.split()} for fields in re.findall(r"for FIELD in ([a-z ]+); do", commands)] == exempt
     expires = resource("google_firestore_field", "expires")
     assert (expires["field"], "ttl_config" in expires, "index_config" in expires) == (EXPIRES, True, True)
 

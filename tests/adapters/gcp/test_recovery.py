@@ -97,6 +97,21 @@ def test_messages_come_back_in_their_order_and_before_what_waits(gcp: CompositeB
     assert recover_dropped(gcp) == RecoveryReport()
 
 
+def test_messages_that_are_too_large_for_one_commit_come_back_in_several(
+    cloud: Cloud, gcp: CompositeBackend, url: GcpUrl
+) -> None:
+    Client(counter, gcp).start("ada")
+    work(gcp)
+    events = [Event({"type": "ADD", "n": number, "text": "x" * 950_000}) for number in range(12)]
+    given_up = backend(cloud, cloud.gcp_url(url.topic, topic=f"{url.topic}-given-up"))
+    given_up.queue.send([Message(ADA, f"add-{number}", encode(event)) for number, event in enumerate(events)])
+    report = recovered(gcp)
+    assert [id for each in report.recovered for id in each.added] == [f"add-{number}" for number in range(12)]
+    assert report.left == []
+    work(gcp)
+    assert seen(gcp) == [*range(12)]
+
+
 def test_a_message_that_is_not_settled_s_stays(cloud: Cloud, gcp: CompositeBackend, url: GcpUrl) -> None:
     cloud.publisher.publish(request={"topic": f"{url.topic_name}-given-up", "messages": [{"data": b"hello"}]})
     (left,) = recovered(gcp).left
