@@ -44,7 +44,7 @@ from settled.durable.record_json import record_to_stored
 from settled.durable.record_text import MIN_CHARACTERS_WITH_ROOM
 from settled.durable.smaller import MIN_DETAIL_CHARACTERS, smaller_records, without_body
 from settled.durable.turn_state import TurnState, release_of
-from settled.durable.window import Outcome
+from settled.durable.window import Outcome, Window
 from settled.errors import (
     BackendRefusedError,
     ConflictError,
