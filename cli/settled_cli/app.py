@@ -22,6 +22,7 @@ COMMANDS = (
     ("run", "settled_cli.commands.run:run", "Run the example in a folder."),
     ("start", "settled_cli.commands.start:start", "Create an instance."),
     ("send", "settled_cli.commands.send:send", "Send an event to an instance."),
+    ("send-many", "settled_cli.commands.send_many:send_many", "Send the events in a file."),
     ("get", "settled_cli.commands.get:get", "Show the state of an instance."),
     ("list", "settled_cli.commands.list:list_instances", "List instances."),
     ("worker", "settled_cli.commands.worker:worker", "Process messages until stopped by SIGTERM or Ctrl-C."),

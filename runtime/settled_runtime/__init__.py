@@ -19,6 +19,7 @@ __getattr__ = lazy_names(
         "settled_runtime.dead_letter_queue": "DeadLetterQueue DroppedMessage",
         "settled_runtime.encryption": "Encryption generate_key",
         "settled_runtime.host": "Host",
+        "settled_runtime.many": "Outgoing Sent",
         "settled_runtime.overdue": "WakeReport wake_overdue",
         "settled_runtime.recovery": "LeftMessage RecoveryReport recover_dropped",
         "settled_runtime.shutdown": "StopSignal",

@@ -39,6 +39,8 @@ from settled_runtime.events import log_with as log_with
 from settled_runtime.host import Host as Host
 from settled_runtime.instance_reader import EventOutcomeError as EventOutcomeError
 from settled_runtime.instance_reader import InstanceUpdate as InstanceUpdate
+from settled_runtime.many import Outgoing as Outgoing
+from settled_runtime.many import Sent as Sent
 from settled_runtime.overdue import WakeReport as WakeReport
 from settled_runtime.overdue import wake_overdue as wake_overdue
 from settled_runtime.recovery import LeftMessage as LeftMessage

@@ -53,6 +53,8 @@ class AsyncClient(Generic[C]):
 
     start = _in_thread(Client[C].start)
     send = _in_thread(Client[C].send)
+    start_many = _in_thread(Client[C].start_many)
+    send_many = _in_thread(Client[C].send_many)
     get = _in_thread(Client[C].get)
     dead_letters = _in_thread(Client[C].dead_letters)
     redrive = _in_thread(Client[C].redrive)

@@ -21,6 +21,7 @@ from settled import (
     Key,
     Machine,
     OutcomeUnknownError,
+    SettledError,
     Snapshot,
     UnavailableError,
     from_xstate_json,
@@ -51,6 +52,7 @@ from settled.durations import check_duration
 from settled_runtime.backend_commands import BackendCommands, refuse_in_event_loop, retried
 from settled_runtime.events import Observers
 from settled_runtime.instance_reader import InstanceReader, InstanceUpdate
+from settled_runtime.many import Outgoing, Sent, send_each
 from settled_runtime.waiting import first_found_by_thread, found_by_thread
 
 C = TypeVar("C")
@@ -177,6 +179,39 @@ class Client(ClosedOnExit, Generic[C]):
             OutcomeUnknownError: the event may have been sent. Retry with the error's `message_id`.
         """
         return self.send_message(instance, event, message_id, headers).id
+
+    def start_many(self, instances: Iterable[Outgoing]) -> Sequence[Sent]:
+        """Start many instances, and return what became of each, in the same order.
+
+        Hundreds go to the queue in one call. One that is refused keeps none of the others from being sent; if the
+        backend cannot be reached, those that follow are not sent either.
+
+        Args:
+            instances: the name of each, and its input as `Outgoing.content`.
+        """
+        return self._send_many(instances, Start)
+
+    def send_many(self, events: Iterable[Outgoing]) -> Sequence[Sent]:
+        """Send many events, and return what became of each, in the same order: as `start_many` starts instances."""
+        return self._send_many(events, lambda content: Event(self._machine.check_event(content)))
+
+    def _send_many(self, entries: Iterable[Outgoing], content_of: Callable[[Any], Start | Event]) -> Sequence[Sent]:
+        refuse_in_event_loop()
+        results, messages, places = list[Sent](), list[Message](), list[int]()
+        for place, (instance, given, message_id, headers) in enumerate(entries):
+            id = message_id or new_message_id()
+            try:
+                content = content_of(given)
+                message = message_from_outside(self._key(instance), id, content, headers, self._largest_message)
+            except (SettledError, TypeError, ValueError) as error:
+                results.append(Sent(instance, message_id, error))
+            else:
+                results.append(Sent(instance, id, None))
+                messages.append(message)
+                places.append(place)
+        for place, refusal in zip(places, send_each(self._backend.queue.send, messages), strict=True):
+            results[place] = results[place]._replace(error=refusal)
+        return results
 
     def send_message(
         self, instance: str, event: Any, message_id: str | None, headers: Mapping[str, str] = NO_HEADERS
