@@ -55,9 +55,10 @@ def test_of_a_wheel(clone: Path) -> None:
 
 def built(clone: Path, *words: str, **variables: str) -> list[Path]:
     """Run `sam build` with `words` and `variables`, and return the folders of the bundles."""
-    # It has an environment of its own: it needs older versions of some packages of this one.
-    path = os.pathsep.join([str(Path(sys.prefix, "sam", "bin")), str(Path(sys.executable).parent), os.environ["PATH"]])
-    sam = shutil.which("sam", path=path)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    # It has an environment of its own: it needs older versions of some packages of this one. That is not on the path of
+    # what it runs: its Python has no pip.
+    sam = shutil.which("sam", path=os.pathsep.join([str(Path(sys.prefix, "sam", "bin")), path]))
     if sam is None:
         pytest.skip("there is no sam on this machine")
     environment = {**os.environ, "PATH": path, "SAM_CLI_TELEMETRY": "0", **variables}
