@@ -122,12 +122,12 @@ class _Follower(threading.Thread):
             self._reports.close()
 
     def _follow(self, db: Connection) -> None:
-        seen = _data_version(db)
+        seen = data_version(db)
         self._is_ready.set()
         quiet = 0
         while not self.is_over:
             is_written = self._reports.wait(PAUSES[quiet] if quiet < len(PAUSES) else LONGEST_QUIET)
-            version = _data_version(db)
+            version = data_version(db)
             if version != seen:
                 seen = version
                 self._changes.changed(db)
@@ -139,7 +139,8 @@ class _Follower(threading.Thread):
             quiet = 0  # the next commit may have been reported together with this one, and be visible only later
 
 
-def _data_version(db: Connection) -> int:
+def data_version(db: Connection) -> int:
+    """Return a number that is another one after each commit of another connection."""
     (version,) = db.run("PRAGMA data_version").fetchone()
     return int(version)
 
