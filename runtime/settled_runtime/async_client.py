@@ -44,6 +44,9 @@ class AsyncClient(Generic[C]):
 
     Its methods are those of `Client`, with the same arguments, results and errors; `watch` is an asynchronous iterator.
     A task that is cancelled takes nothing back: what was sent stays sent, and a call that a thread has begun goes on.
+
+    Attributes:
+        blocking: the `Client` whose methods are called in threads.
     """
 
     def __init__(self, machine: Machine[C], backend: Backend, *, largest_message: int | None = None) -> None:
@@ -79,7 +82,7 @@ class AsyncClient(Generic[C]):
             message = await asyncio.to_thread(self.blocking.send_message, instance, event, message_id, headers)
             return await self._first(instance, self._reader.outcome(instance, message_id, message.digest, timeout))
         except asyncio.CancelledError as error:
-            error.add_note(f"{self._reader.key(instance)}: the event may have been sent, as {message_id}, and is taken")
+            error.add_note(f"{self._reader.key(instance)}: if the event was sent, it stays sent, as {message_id}")
             raise
 
     async def outcome(

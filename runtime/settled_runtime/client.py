@@ -271,7 +271,7 @@ class Client(ClosedOnExit, Generic[C]):
 
     def _outcome(self, instance: str, message_id: str, digest: str | None, timeout: timedelta) -> Snapshot[C]:
         steps = self._reader.outcome(instance, message_id, digest, timeout)
-        return first_found_by_thread(self._backend, self._reader.key(instance), steps)
+        return first_found_by_thread(self._backend, self._key(instance), steps)
 
     def get(self, instance: str) -> Snapshot[C] | None:
         """Return the newest committed snapshot of `instance`; None if it does not exist.
@@ -279,7 +279,7 @@ class Client(ClosedOnExit, Generic[C]):
         Raises:
             RecordError, LogicError: this machine cannot read the instance, or a migration raised.
         """
-        record = self._record(instance)
+        record = self._load(self._machine, self._key(instance))
         return None if record is None or record.snapshot is None else record.readable_snapshot()
 
     def wait_for(
@@ -309,7 +309,7 @@ class Client(ClosedOnExit, Generic[C]):
             RecordError, LogicError: this machine cannot read the instance, or a migration raised.
         """
         steps = self._reader.meeting(instance, tag, value, timeout, done=done)
-        return first_found_by_thread(self._backend, self._reader.key(instance), steps)
+        return first_found_by_thread(self._backend, self._key(instance), steps)
 
     def watch(
         self, instance: str, *, timeout: timedelta | None = None, must_exist: bool = False
@@ -328,7 +328,7 @@ class Client(ClosedOnExit, Generic[C]):
             RecordError, LogicError: this machine cannot read the instance, or a migration raised.
         """
         steps = self._reader.updates(instance, timeout, must_exist=must_exist)
-        return found_by_thread(self._backend, self._reader.key(instance), steps)
+        return found_by_thread(self._backend, self._key(instance), steps)
 
     def dead_letters(self, instance: str) -> Sequence[DeadLetter]:
         """Return the dead letters of `instance`, oldest first; none if the instance does not exist."""
@@ -456,9 +456,6 @@ class Client(ClosedOnExit, Generic[C]):
             error.add_note(f"retry with message_id={message.id!r}, and the message takes effect once")
             raise
         return message
-
-    def _record(self, instance: str) -> Record | None:
-        return self._load(self._machine, self._key(instance))
 
     def _load(self, machine: Machine[Any], key: Key) -> Record | None:
         stored = _blocking(self._backend.store.load, key)

@@ -1,6 +1,6 @@
-"""What can be learned of an instance from its record: the outcome of a message, whether it is where it was awaited.
+"""Read from the record of an instance what clients wait for: the outcome of a message, a state, each new version.
 
-It reads nothing itself: the clients do, each in its way (see `settled_runtime.waiting`).
+The record is loaded by the clients, each in its way (see `settled_runtime.waiting`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from settled.durations import in_seconds
 from settled_runtime.waiting import StepsOf, each_version, until_found
 
 C = TypeVar("C")
-T = TypeVar("T")
 
 ENDED = frozenset({"done", "error", "stopped"})
 """The statuses of instances that have ended."""

@@ -35,7 +35,7 @@ class Outgoing(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """What became of an `Outgoing`.
+    """The result of sending an `Outgoing`.
 
     Attributes:
         instance: the name of the instance.

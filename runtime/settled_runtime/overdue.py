@@ -22,7 +22,7 @@ PAGE_SIZE = 500
 
 @frozen
 class WakeReport:
-    """What `wake_overdue` has found.
+    """The result of `wake_overdue`.
 
     Attributes:
         examined: how many instances there were.

@@ -51,7 +51,7 @@ class LeftMessage:
 
 @frozen
 class RecoveryReport:
-    """What `recover_dropped` has done.
+    """The result of `recover_dropped`.
 
     Attributes:
         recovered: what became of the messages of each instance; an instance may be named more than once.

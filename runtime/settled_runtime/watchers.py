@@ -1,4 +1,4 @@
-"""Who watches which key: an adapter's list of the functions to call when a key was committed."""
+"""Keep, for an adapter, the functions to call when a key was committed."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ class TestACancelledAsk:
         asking.cancel()
         with pytest.raises(asyncio.CancelledError) as raised:
             await asking
-        assert raised.value.__notes__ == ["counter/ada: the event may have been sent, as one, and is taken"]
+        assert raised.value.__notes__ == ["counter/ada: if the event was sent, it stays sent, as one"]
         assert sum(each.messages for each in backend.queue.backlog()) == 1
 
     @pytest.mark.asyncio

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from typing import Any
 
-from settled.errors import SettledError
-from settled.printable import printable
 from settled_aws.client_protocols import SqsClient
 from settled_aws.errors import translated
+from settled_runtime.move_away import move_away
 
 _POLICY = "RedrivePolicy"
-_logger = logging.getLogger("settled")
 
 
 def set_aside(client: SqsClient, queue: str, text: str, id: str, group: str = "") -> bool:
@@ -32,19 +29,12 @@ def set_aside(client: SqsClient, queue: str, text: str, id: str, group: str = ""
         id: its MessageId.
         group: its MessageGroupId, if `queue` is a FIFO queue.
     """
-    what = f"{queue.rpartition('/')[2]}: the message {id} is not settled's and names no instance"
-    try:
-        target = _dead_letter_queue(client, queue)
-        if target:
-            _send(client, target, text, id, group)
-    except SettledError as error:
-        _logger.error("%s", printable(f"{what}; it could not be moved to the dead-letter queue: {error}"))
-        return False
-    if not target:
-        _logger.error("%s", printable(f"{what}; it stays, because the queue has no dead-letter queue"))
-        return False
-    _logger.error("%s", printable(f"{what}; it was moved to {target.rpartition('/')[2]}"))
-    return True
+    return move_away(
+        f"{queue.rpartition('/')[2]}: the message {id}",
+        "dead-letter queue",
+        lambda: _dead_letter_queue(client, queue),
+        lambda target: _send(client, target, text, id, group),
+    )
 
 
 def _dead_letter_queue(client: SqsClient, queue: str) -> str:

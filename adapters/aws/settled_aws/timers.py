@@ -36,7 +36,7 @@ RETRY_POLICY: Mapping[str, int] = {"MaximumEventAgeInSeconds": 24 * 60 * 60, "Ma
 
 @frozen
 class ScheduleTarget:
-    """What schedules are made with.
+    """The settings that all schedules share.
 
     Attributes:
         group: the name of their group.

@@ -6,18 +6,14 @@ until then it delivers nothing else with that ordering key.
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
-from settled.errors import SettledError
-from settled.printable import printable
 from settled_gcp.client_protocols import PublisherClient, SubscriberClient
 from settled_gcp.errors import translated
+from settled_runtime.move_away import move_away
 
 TIMEOUT = 10.0
 """The timeout of a request, in seconds."""
-
-_logger = logging.getLogger("settled")
 
 
 def set_aside(
@@ -35,19 +31,12 @@ def set_aside(
         ordering: its ordering key; empty if it has none.
         id: its id.
     """
-    what = f"{subscription}: the message {id} is not settled's and names no instance"
-    try:
-        topic = _dead_letter_topic(subscriber, subscription)
-        if topic:
-            _publish(publisher, topic, data, ordering)
-    except SettledError as error:
-        _logger.error("%s", printable(f"{what}; it could not be moved to the dead-letter topic: {error}"))
-        return False
-    if not topic:
-        _logger.error("%s", printable(f"{what}; it stays, because the subscription has no dead-letter topic"))
-        return False
-    _logger.error("%s", printable(f"{what}; it was moved to {topic}"))
-    return True
+    return move_away(
+        f"{subscription}: the message {id}",
+        "dead-letter topic",
+        lambda: _dead_letter_topic(subscriber, subscription),
+        lambda topic: _publish(publisher, topic, data, ordering),
+    )
 
 
 def _dead_letter_topic(subscriber: SubscriberClient, subscription: str) -> str:

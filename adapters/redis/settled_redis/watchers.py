@@ -1,4 +1,4 @@
-"""Who watches which record, by the servers' own tracking of reads.
+"""Call those in this process who watch a record that was committed: the servers tell, by their tracking of reads.
 
 With ``CLIENT TRACKING``, a server remembers which keys a connection has read, and tells when one of them is changed,
 once for each read. It keeps nothing for records that nobody watches, and a commit costs no more than before. Two

@@ -1,4 +1,4 @@
-"""What a queue delivers although settled has not written it, as a message that becomes a dead letter.
+"""Turn what a queue delivers, although settled has not written it, into a message that becomes a dead letter.
 
 Whoever may write to a vendor's queue can send anything. As long as it is there, nothing that was sent to the same group
 later is delivered. So an adapter delivers it to the instance whose group it is in. The turn cannot decode it, and makes

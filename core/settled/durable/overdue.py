@@ -1,4 +1,4 @@
-"""What an instance has waited for in vain, and the messages that bring it on.
+"""Find what an instance waits for in vain, and the messages with which it goes on.
 
 A timer or a message can be lost outside the record: a store was restored without its timers, a schedule's role lost a
 permission for days, or a message waited for longer than its queue keeps messages. The record still has the timer, and

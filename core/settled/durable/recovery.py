@@ -27,7 +27,7 @@ _NOTHING = RecordView(None, {}, None, None, None, None, None, None, (), EMPTY_WI
 
 @frozen
 class Recovered:
-    """What became of messages of `key`.
+    """The result of `recover`.
 
     Attributes:
         key: the instance.

@@ -1,4 +1,4 @@
-"""What an instance does without once its record has filled its store, so that it can still be halted.
+"""Make a record that fills its store smaller, so that its instance can still be halted.
 
 Uncounted, a failure would come back for ever. And a message for which there is room neither in its record nor in a dead
 letter would keep all those behind it waiting, until the queue forgets them.

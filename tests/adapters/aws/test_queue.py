@@ -305,7 +305,7 @@ class TestWhatIsNotSettleds:
         send_raw(cloud, addresses.queue, group_id(LONG), "hello")
         aws.queue.send([message(LONG, "2"), message(ADA, "1")])
         assert {each.message for each in aws.queue.receive(10)} == {message(LONG, "1"), message(ADA, "1")}
-        assert "it stays, because the queue has no dead-letter queue" in caplog.text
+        assert "it stays, because there is no dead-letter queue" in caplog.text
 
     def test_stays_if_it_cannot_be_moved(
         self, cloud: Cloud, aws: CompositeBackend, addresses: Addresses, caplog: pytest.LogCaptureFixture

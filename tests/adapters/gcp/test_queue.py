@@ -396,7 +396,7 @@ class TestWhatIsNotSettleds:
         self.publish(messaging, b"hello", ordering_key(LONG))
         queue.send([message(LONG, "2"), message(ADA, "1")])
         assert {each.message for each in queue.receive(10)} == {message(LONG, "1"), message(ADA, "1")}
-        assert "it stays, because the subscription has no dead-letter topic" in caplog.text
+        assert "it stays, because there is no dead-letter topic" in caplog.text
 
     def test_stays_if_it_cannot_be_moved(self, dead: Messaging, caplog: pytest.LogCaptureFixture) -> None:
         self.publish(dead, b"hello", "x")

@@ -1,4 +1,4 @@
-"""Who watches which record, in this process."""
+"""Call those in this process who watch a record that was committed."""
 
 from __future__ import annotations
 
